@@ -1,0 +1,78 @@
+"""Learning dynamics of neural networks on Gaussian mixtures: simulation and theory on one plot.
+
+The public names are imported on first use, so that `import gmmdyn` costs nothing and the command
+line answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gmmdyn.algorithm import OnlineSGD as OnlineSGD
+    from gmmdyn.compare import Comparison as Comparison
+    from gmmdyn.compare import compare as compare
+    from gmmdyn.components import activation as activation
+    from gmmdyn.components import data_model as data_model
+    from gmmdyn.components import integrator as integrator
+    from gmmdyn.components import network as network
+    from gmmdyn.components import theory as theory
+    from gmmdyn.estimate import Estimate as Estimate
+    from gmmdyn.experiment import Experiment as Experiment
+    from gmmdyn.hookspecs import hookimpl as hookimpl
+    from gmmdyn.interfaces import Activation as Activation
+    from gmmdyn.interfaces import Batch as Batch
+    from gmmdyn.interfaces import DataModel as DataModel
+    from gmmdyn.interfaces import GaussianMixture as GaussianMixture
+    from gmmdyn.interfaces import Integrator as Integrator
+    from gmmdyn.interfaces import IsotropicMixture as IsotropicMixture
+    from gmmdyn.interfaces import Network as Network
+    from gmmdyn.interfaces import Theory as Theory
+    from gmmdyn.interfaces import TwoLayerNetwork as TwoLayerNetwork
+    from gmmdyn.order_parameters import OrderParameters as OrderParameters
+    from gmmdyn.times import recording_times as recording_times
+    from gmmdyn.trajectory import Trajectory as Trajectory
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "OnlineSGD": "algorithm",
+    "Comparison": "compare",
+    "compare": "compare",
+    "activation": "components",
+    "data_model": "components",
+    "integrator": "components",
+    "network": "components",
+    "theory": "components",
+    "Estimate": "estimate",
+    "Experiment": "experiment",
+    "hookimpl": "hookspecs",
+    "Activation": "interfaces",
+    "Batch": "interfaces",
+    "DataModel": "interfaces",
+    "GaussianMixture": "interfaces",
+    "Integrator": "interfaces",
+    "IsotropicMixture": "interfaces",
+    "Network": "interfaces",
+    "Theory": "interfaces",
+    "TwoLayerNetwork": "interfaces",
+    "OrderParameters": "order_parameters",
+    "recording_times": "times",
+    "Trajectory": "trajectory",
+}
+
+__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604 - names, listed once
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module `gmmdyn` has no attribute `{name}`")
+    value = getattr(import_module(f"gmmdyn.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,98 @@
+"""Build components by their registered names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gmmdyn import registry
+from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
+
+
+def activation(name: str, **options: Any) -> Activation:
+    """Build an activation.
+
+    Args:
+        name: a registered name, such as `"relu"`.
+        **options: keywords of its class.
+
+    Returns:
+        The activation.
+
+    Raises:
+        UnknownComponentError: if no plugin registers the name.
+        ArgumentError: if a keyword is unknown or missing.
+    """
+    built: Activation = registry.build("activation", name, options)
+    return built
+
+
+def data_model(name: str, **options: Any) -> DataModel:
+    """Build a data model.
+
+    Args:
+        name: a registered name, such as `"xor"`.
+        **options: keywords of its class.
+
+    Returns:
+        The data model.
+
+    Raises:
+        UnknownComponentError: if no plugin registers the name.
+        ArgumentError: if a keyword is unknown or missing.
+    """
+    built: DataModel = registry.build("data_model", name, options)
+    return built
+
+
+def network(name: str, **options: Any) -> Network:
+    """Build a network at its initial weights.
+
+    Args:
+        name: a registered name, such as `"committee"`.
+        **options: keywords of its class.
+
+    Returns:
+        The network.
+
+    Raises:
+        UnknownComponentError: if no plugin registers the name.
+        ArgumentError: if a keyword is unknown or missing.
+    """
+    built: Network = registry.build("network", name, options)
+    return built
+
+
+def integrator(name: str, **options: Any) -> Integrator:
+    """Build an integrator.
+
+    Args:
+        name: a registered name, such as `"monte-carlo"`.
+        **options: keywords of its class.
+
+    Returns:
+        The integrator.
+
+    Raises:
+        UnknownComponentError: if no plugin registers the name.
+        ArgumentError: if a keyword is unknown or missing.
+    """
+    built: Integrator = registry.build("integrator", name, options)
+    return built
+
+
+def theory(name: str, **options: Any) -> Theory:
+    """Build a theory.
+
+    Args:
+        name: a registered name, such as `"ode"`.
+        **options: keywords of its class.
+
+    Returns:
+        The theory.
+
+    Raises:
+        UnknownComponentError: if no plugin registers the name.
+        ArgumentError: if a keyword is unknown or missing.
+    """
+    built: Theory = registry.build("theory", name, options)
+    return built

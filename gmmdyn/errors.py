@@ -1,0 +1,73 @@
+"""The errors that gmmdyn raises: one tree, each class also the builtin a caller expects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gmmdyn.trajectory import Trajectory
+
+
+class GmmdynError(Exception):
+    """Root of every error that gmmdyn raises on purpose; its message is one sentence."""
+
+
+class ShapeError(GmmdynError, ValueError):
+    """Two arrays whose shapes do not fit together."""
+
+
+class RangeError(GmmdynError, ValueError):
+    """A number outside the range in which it means anything."""
+
+
+class NotPositiveError(GmmdynError, ValueError):
+    """A covariance with a negative eigenvalue beyond rounding."""
+
+
+class IncompatibleError(GmmdynError, ValueError):
+    """A theory or an engine asked about something that it does not describe."""
+
+
+class ArgumentError(GmmdynError, TypeError):
+    """An unknown or missing keyword of a component."""
+
+
+class ConfigError(GmmdynError, ValueError):
+    """A configuration that cannot be read or does not describe an experiment."""
+
+
+class DataError(GmmdynError, ValueError):
+    """A data folder or file that is missing, cut short or of another format."""
+
+
+class OutputError(GmmdynError, OSError):
+    """Results that could not be written; nothing half-written is left behind."""
+
+
+class PluginError(GmmdynError, RuntimeError):
+    """A plugin that cannot be loaded or breaks a rule of registration."""
+
+
+class UnknownComponentError(GmmdynError, KeyError):
+    """A name that no installed plugin registers."""
+
+    # KeyError prints the repr of its argument, which would put the sentence in quotes.
+    def __str__(self) -> str:
+        """Return the sentence itself."""
+        return str(self.args[0])
+
+
+class ConvergenceError(GmmdynError, RuntimeError):
+    """A solver or a run that gave up.
+
+    Attributes:
+        partial: what had been computed by then, or None.
+    """
+
+    def __init__(self, message: str, partial: Trajectory | None = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class DivergenceError(ConvergenceError):
+    """Weights or order parameters that left the range of floating-point numbers."""

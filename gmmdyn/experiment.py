@@ -1,0 +1,221 @@
+"""A data model, a network at its initial weights, and a learning algorithm."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.errors import ArgumentError, ShapeError
+from gmmdyn.interfaces import DataModel, GaussianMixture, Network, Theory
+from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.times import settle_times
+from gmmdyn.trajectory import Trajectory
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is simulated and solved, so that both run with the same parameters.
+
+    Attributes:
+        data_model: where samples come from.
+        network: the network at its initial weights; running leaves it as it was.
+        algorithm: how it learns.
+
+    Raises:
+        ShapeError: if data model and network have different input dimensions.
+    """
+
+    data_model: DataModel
+    network: Network
+    algorithm: OnlineSGD
+
+    def __post_init__(self) -> None:
+        for name, kind in (("data_model", DataModel), ("network", Network), ("algorithm", OnlineSGD)):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ArgumentError(f"`{name}` is a {type(value).__name__}; give a {kind.__name__}.")
+        if self.data_model.dim != self.network.dim:
+            raise ShapeError(
+                f"the network has input dimension {self.network.dim} but the data model has "
+                f"{self.data_model.dim}; give both the same `dim`."
+            )
+
+    def simulate(
+        self,
+        duration: float | None = None,
+        *,
+        times: Sequence[float] | np.ndarray | None = None,
+        replicas: int = 1,
+        seed: int = 0,
+        engine: str = "auto",
+        test_size: int = 10_000,
+        block_size: int | None = None,
+        progress: bool | None = False,
+        trainer: Mapping[str, Any] | None = None,
+        checkpoint: str | Path | None = None,
+        resume: str | Path | None = None,
+    ) -> Trajectory:
+        """Simulate online SGD with Lightning.
+
+        Args:
+            duration: the last time t = samples/D, with about 50 log-spaced recordings; or
+            times: the recording times themselves, rounded to whole samples.
+            replicas: independent runs from the same initial weights, at least 1.
+            seed: of all samples and test sets, not negative.
+            engine: `"auto"` or `"dense"`.
+            test_size: points in each test set, at least 1.
+            block_size: samples in a block, at least 1; chosen for speed by default.
+            progress: whether to show a progress bar; None shows it on a terminal.
+            trainer: keywords for Lightning's `Trainer`, such as `accelerator`, `logger` and
+                `callbacks`.
+            checkpoint: file for a Lightning checkpoint of the end of the run.
+            resume: checkpoint to go on from; with the same arguments and recording times that
+                continue those of the checkpoint, the result is that of an uninterrupted run, bit
+                for bit.
+
+        Returns:
+            A trajectory with a replica axis.
+
+        Raises:
+            RangeError: if a number is out of range.
+            IncompatibleError: if no engine describes the network.
+            DivergenceError: if the weights diverge; the message says when, `partial` has the
+                record up to then.
+        """
+        from gmmdyn.training import simulate
+
+        trajectory = simulate(
+            self,
+            settle_times(duration, times, self.data_model.dim),
+            replicas=replicas,
+            seed=seed,
+            engine=engine,
+            test_size=test_size,
+            block_size=block_size,
+            progress=progress,
+            trainer=trainer,
+            checkpoint=checkpoint,
+            resume=resume,
+        )
+        return self._described(trajectory)
+
+    def solve(
+        self,
+        theory: str | Theory = "ode",
+        duration: float | None = None,
+        *,
+        times: Sequence[float] | np.ndarray | None = None,
+        initial: OrderParameters | None = None,
+        **options: Any,
+    ) -> Trajectory:
+        """Predict what `simulate` measures.
+
+        Args:
+            theory: a registered name, or a `Theory`.
+            duration: the last time t = samples/D, with about 50 log-spaced recordings; or
+            times: the recording times themselves.
+            initial: where to start; the network's initial weights by default.
+            **options: keywords of the theory when it is given by name, such as `integrator`.
+
+        Returns:
+            A trajectory.
+
+        Raises:
+            RangeError: if a number is out of range.
+            ArgumentError: if an option is unknown.
+            IncompatibleError: if the theory does not describe the experiment; the message says
+                which assumption fails.
+            ConvergenceError: if the solver gives up; `partial` has what it had.
+        """
+        chosen = self._theory(theory, options)
+        trajectory = chosen.solve(
+            self.data_model,
+            self.network,
+            self.algorithm,
+            times=settle_times(duration, times, self.data_model.dim),
+            initial=initial,
+        )
+        return self._described(trajectory)
+
+    def check(self, theory: str | Theory = "ode", **options: Any) -> None:
+        """Say whether a theory describes the experiment.
+
+        Args:
+            theory: a registered name, or a `Theory`.
+            **options: keywords of the theory when it is given by name.
+
+        Raises:
+            IncompatibleError: naming the assumption that fails.
+        """
+        self._theory(theory, options).check(self.data_model, self.network, self.algorithm)
+
+    @staticmethod
+    def _theory(theory: str | Theory, options: Mapping[str, Any]) -> Theory:
+        from gmmdyn.components import theory as build_theory
+
+        if not isinstance(theory, Theory):
+            return build_theory(theory, **options)
+        if options:
+            raise ArgumentError("options go with the name of a theory, not with a theory itself.")
+        return theory
+
+    def _described(self, trajectory: Trajectory) -> Trajectory:
+        """Add to a trajectory what is needed to run it again."""
+        about: dict[str, Any] = {
+            "experiment": self.description(),
+            "dim": self.data_model.dim,
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("gmmdyn", "torch", "numpy")},
+            },
+        }
+        if isinstance(self.data_model, GaussianMixture):
+            about["bayes_error"] = self.data_model.bayes_error()._asdict()
+        return replace(trajectory, metadata={**trajectory.metadata, **about})
+
+    def description(self) -> dict[str, Any]:
+        """Return the experiment as plain values, as in a configuration file.
+
+        Returns:
+            `data_model`, `network` and `algorithm`; a component that was not built by its name is
+            described by its class alone.
+        """
+        return {
+            "data_model": describe(self.data_model),
+            "network": describe(self.network),
+            "algorithm": asdict(self.algorithm),
+        }
+
+
+def describe(component: Any) -> dict[str, Any]:
+    """Return a component as plain values: its name and options, or its class.
+
+    Args:
+        component: a data model, network, activation, ….
+
+    Returns:
+        JSON types only.
+    """
+    if component.spec is None:
+        cls = type(component)
+        return {"class": f"{cls.__module__}.{cls.__qualname__}"}
+    return {"name": component.spec.name, **_plain(component.spec.options)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "spec"):
+        return describe(value)
+    if hasattr(value, "tolist"):  # arrays, tensors and NumPy's numbers
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

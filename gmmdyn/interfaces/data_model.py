@@ -1,0 +1,185 @@
+"""Labelled distributions of inputs; Gaussian mixtures, which the theories describe."""
+
+from __future__ import annotations
+
+import abc
+from typing import Literal, NamedTuple, final
+
+import torch
+from torch import Tensor
+
+from gmmdyn import bayes
+from gmmdyn.errors import ShapeError
+from gmmdyn.estimate import Estimate
+from gmmdyn.interfaces.component import Component
+from gmmdyn.order_parameters import OrderParameters
+
+CovarianceStructure = Literal["isotropic", "shared", "commuting", "general"]
+
+
+class Batch(NamedTuple):
+    """Labelled points drawn from a data model.
+
+    Attributes:
+        inputs: the points $x$, shape `(B, D)`.
+        labels: the targets $y$, shape `(B,)`, in the dtype of `inputs`.
+        clusters: the cluster each point came from, shape `(B,)`, dtype int64.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    clusters: Tensor
+
+
+class DataModel(Component, abc.ABC):
+    """A labelled distribution of inputs, sampled without end."""
+
+    @property
+    @abc.abstractmethod
+    def dim(self) -> int:
+        """The input dimension `D`."""
+
+    @abc.abstractmethod
+    def sample(self, n: int, generator: torch.Generator, dtype: torch.dtype) -> Batch:
+        """Draw independent labelled points; no Python loop over points.
+
+        Args:
+            n: how many points, at least 1.
+            generator: the source of randomness, on the device of the buffers.
+            dtype: floating-point type of inputs and labels.
+
+        Returns:
+            `n` points, on the device of the buffers.
+        """
+
+
+class GaussianMixture(DataModel):
+    r"""A mixture of `C` Gaussian clusters with one label each.
+
+    Inputs are $x = \mu_\alpha/\sqrt{D} + \text{noise}$ with noise covariance $\Omega_\alpha$.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bayes_errors: dict[tuple[int, int], Estimate] = {}
+
+    @property
+    @abc.abstractmethod
+    def means(self) -> Tensor:
+        r"""Cluster means $\mu_\alpha$, shape `(C, D)`: inputs are centred on $\mu_\alpha/\sqrt{D}$."""
+
+    @property
+    @abc.abstractmethod
+    def labels(self) -> Tensor:
+        """Labels of the clusters, shape `(C,)`, each -1 or +1."""
+
+    @property
+    @abc.abstractmethod
+    def priors(self) -> Tensor:
+        """Probabilities of the clusters, shape `(C,)`, summing to one."""
+
+    @property
+    @abc.abstractmethod
+    def covariance_structure(self) -> CovarianceStructure:
+        """What theories and engines dispatch on."""
+
+    @abc.abstractmethod
+    def covariance_product(self, vectors: Tensor) -> Tensor:
+        r"""Apply the covariance of every cluster to every vector.
+
+        A product and not a matrix, so that an isotropic or low-rank cluster never builds a
+        `D` by `D` array.
+
+        Args:
+            vectors: shape `(N, D)`.
+
+        Returns:
+            $\Omega_\alpha u_n$, shape `(C, N, D)`, or `(1, N, D)` if all clusters share one
+            covariance.
+        """
+
+    @property
+    @final
+    def dim(self) -> int:
+        """The input dimension `D`."""
+        return int(self.means.shape[-1])
+
+    @property
+    @final
+    def mean_overlaps(self) -> Tensor:
+        r"""$T_{\alpha\beta} = \mu_\alpha \cdot \mu_\beta / D$, shape `(C, C)`."""
+        return self.means @ self.means.T / self.dim
+
+    @final
+    def order_parameters(
+        self, first_layer: Tensor, readout: Tensor, bias: Tensor | None = None
+    ) -> OrderParameters:
+        """Measure the order parameters of given weights, in the dtype of the means.
+
+        Args:
+            first_layer: shape `(..., K, D)`.
+            readout: shape `(..., K)`.
+            bias: shape `(..., K)`, or None.
+
+        Returns:
+            The order parameters, with `covariance`, detached from any graph.
+
+        Raises:
+            ShapeError: if the weights have another input dimension.
+        """
+        if first_layer.shape[-1] != self.dim:
+            raise ShapeError(
+                f"the network has input dimension {first_layer.shape[-1]} but the mixture has "
+                f"{self.dim}; give both the same `dim`."
+            )
+        weights = first_layer.detach().to(self.means)
+        flat = weights.reshape(-1, self.dim)
+        product = self.covariance_product(flat)
+        product = product.reshape(-1, *weights.shape)  # (C, ..., K, D)
+        covariance = (product @ weights.mT / self.dim).movedim(0, -3)
+        return OrderParameters(
+            Q=weights @ weights.mT / self.dim,
+            R=self.means @ weights.mT / self.dim,
+            v=readout.detach().to(self.means),
+            b=None if bias is None else bias.detach().to(self.means),
+            covariance=(covariance + covariance.mT) / 2,
+        )
+
+    @final
+    def bayes_error(self, samples: int = 200_000, seed: int = 0) -> Estimate:
+        """Return the lowest classification error that any classifier can reach.
+
+        Exact for two clusters or collinear means with one covariance and for the symmetric XOR;
+        otherwise the mean over samples of the smaller posterior probability.
+
+        Args:
+            samples: how many points to draw where there is no closed form.
+            seed: of those points.
+
+        Returns:
+            The error and its standard error (0 where it is exact).
+        """
+        if (samples, seed) not in self._bayes_errors:
+            found = bayes.bayes_error(self, samples=samples, seed=seed)
+            self._bayes_errors[samples, seed] = found
+        return self._bayes_errors[samples, seed]
+
+
+class IsotropicMixture(GaussianMixture):
+    r"""A mixture whose noise is $\sigma^2$ times the identity in every cluster."""
+
+    @property
+    @abc.abstractmethod
+    def variance(self) -> float:
+        r"""$\sigma^2$, the variance of the noise in each input coordinate."""
+
+    @property
+    @final
+    def covariance_structure(self) -> CovarianceStructure:
+        """Always `"isotropic"`."""
+        return "isotropic"
+
+    @final
+    def covariance_product(self, vectors: Tensor) -> Tensor:
+        r"""Return $\sigma^2 u_n$, shape `(1, N, D)`."""
+        return (self.variance * vectors).unsqueeze(0)

@@ -1,0 +1,121 @@
+"""Gaussian expectations of the error signal."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+from torch import Tensor
+
+from gmmdyn.interfaces.activation import Activation
+from gmmdyn.interfaces.component import Component
+
+
+class Moments(NamedTuple):
+    r"""Expectations of the error signal $\Delta = y - \phi$ in each cluster $\alpha$.
+
+    Attributes:
+        drive: $e_{\alpha k} = E[g'(\lambda_k)\Delta]$, shape `(..., C, K)`.
+        noise: $n_{\alpha kl} = E[g'(\lambda_k) g'(\lambda_l) \Delta^2]$, shape `(..., C, K, K)`.
+        stein: $s_{\alpha ki} = E[\partial_{\lambda_i}(g'(\lambda_k)\Delta)]
+            = \delta_{ki} E[g''(\lambda_k)\Delta] - v_i E[g'(\lambda_k) g'(\lambda_i)]$,
+            shape `(..., C, K, K)`.
+        readout: $f_{\alpha k} = E[g(\lambda_k)\Delta]$, shape `(..., C, K)`.
+    """
+
+    drive: Tensor
+    noise: Tensor
+    stein: Tensor
+    readout: Tensor
+
+
+class Errors(NamedTuple):
+    """Errors of the network in each cluster, with their integration errors.
+
+    Attributes:
+        pmse: ½E[Δ²], shape `(..., C)`.
+        classification_error: P(yφ ≤ 0), shape `(..., C)`, between 0 and 1.
+        pmse_se: estimated integration error of `pmse`, same shape.
+        classification_error_se: estimated integration error of `classification_error`.
+    """
+
+    pmse: Tensor
+    classification_error: Tensor
+    pmse_se: Tensor
+    classification_error_se: Tensor
+
+
+class Fields(NamedTuple):
+    r"""Local fields and the network on top of them: everything an integral depends on.
+
+    A leading `...` is any batch shape, the same in all three.
+
+    Attributes:
+        mean: of $\lambda$ in each cluster, shape `(..., C, K)`.
+        covariance: of $\lambda$ in each cluster, shape `(..., C, K, K)`, or `(..., 1, K, K)` if all
+            clusters share it; positive semi-definite, often singular.
+        readout: $v$, shape `(..., K)`.
+        labels: $y_\alpha$, shape `(C,)`.
+        activation: $g$.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    readout: Tensor
+    labels: Tensor
+    activation: Activation
+
+
+class Integrator(Component, abc.ABC):
+    """Computes expectations of the error signal over Gaussian local fields.
+
+    Deterministic: the same arguments give the same numbers. One that samples draws its base points
+    once from its own seed, because an adaptive solver cannot control its step on a noisy
+    right-hand side.
+    """
+
+    @property
+    @abc.abstractmethod
+    def smooth(self) -> bool:
+        """Whether the moments are smooth in the state even if the activation has kinks."""
+
+    @property
+    @abc.abstractmethod
+    def relative_error(self) -> float:
+        """Typical error of a moment of order one: no solver tolerance below it makes sense."""
+
+    @abc.abstractmethod
+    def prepare(self, hidden: int) -> None:
+        """Place the base points for a network.
+
+        Args:
+            hidden: the number of hidden units `K`.
+        """
+
+    @abc.abstractmethod
+    def moments(self, fields: Fields) -> Moments:
+        """Compute the moments that drive the dynamics.
+
+        Args:
+            fields: the Gaussian local fields; `prepare` was called with their `K`.
+
+        Returns:
+            The moments in the dtype of `fields.mean`.
+
+        Raises:
+            NotPositiveError: if a covariance has a negative eigenvalue beyond rounding.
+        """
+
+    @abc.abstractmethod
+    def errors(self, fields: Fields) -> Errors:
+        """Compute the errors of the network.
+
+        Args:
+            fields: the Gaussian local fields; `prepare` was called with their `K`.
+
+        Returns:
+            The errors in each cluster.
+
+        Raises:
+            NotPositiveError: if a covariance has a negative eigenvalue beyond rounding.
+        """

@@ -1,0 +1,83 @@
+"""Predictions of how a network learns a data model."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import numpy as np
+
+from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.interfaces.component import Component
+from gmmdyn.interfaces.data_model import DataModel
+from gmmdyn.interfaces.network import Network
+from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.trajectory import Trajectory
+
+
+class Theory(Component, abc.ABC):
+    """A prediction of how a network learns a data model."""
+
+    @abc.abstractmethod
+    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
+        """Say whether this theory describes the experiment, before any work is done.
+
+        Args:
+            data_model: the data model.
+            network: the network.
+            algorithm: the learning algorithm.
+
+        Raises:
+            IncompatibleError: naming the assumption that fails.
+        """
+
+    @abc.abstractmethod
+    def solve(
+        self,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        *,
+        times: Sequence[float] | np.ndarray,
+        initial: OrderParameters | None = None,
+    ) -> Trajectory:
+        """Predict the order parameters and the errors at the given times.
+
+        Args:
+            data_model: the data model.
+            network: the network; it is left as it was.
+            algorithm: the learning algorithm.
+            times: t = samples/D, shape `(T,)`, strictly increasing; `times[0]` is the time of the
+                initial condition. Ignored by a theory of the final state.
+            initial: where to start; None is the present weights of `network`.
+
+        Returns:
+            A trajectory whose `source` is `"theory"`.
+
+        Raises:
+            IncompatibleError: as `check`.
+            ConvergenceError: if the solver gives up; what it had is in `partial`.
+        """
+
+    @abc.abstractmethod
+    def derivative(
+        self,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        state: OrderParameters | None = None,
+    ) -> OrderParameters:
+        """Return the right-hand side of the dynamics at one state.
+
+        Args:
+            data_model: the data model.
+            network: the network.
+            algorithm: the learning algorithm.
+            state: where to evaluate; None is the present weights of `network`.
+
+        Returns:
+            The time derivatives of Q, R, v (and b), in an object of the same type.
+
+        Raises:
+            IncompatibleError: as `check`.
+        """

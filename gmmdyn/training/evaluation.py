@@ -1,0 +1,107 @@
+"""The errors of a network on a fresh test set."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gmmdyn.interfaces import Activation, DataModel
+from gmmdyn.linalg import covariance_factor
+from gmmdyn.order_parameters import OrderParameters
+
+
+class TestErrors(NamedTuple):
+    """Errors on a test set.
+
+    Attributes:
+        pmse: ½ mean of Δ².
+        classification_error: share of points with yφ ≤ 0.
+    """
+
+    pmse: float
+    classification_error: float
+
+
+def errors_from_fields(
+    state: OrderParameters,
+    labels: Tensor,
+    priors: Tensor,
+    activation: Activation,
+    size: int,
+    generator: torch.Generator,
+) -> TestErrors:
+    """Test on fresh points of a Gaussian mixture, drawn as local fields.
+
+    In each cluster the local fields of a fresh input are exactly Gaussian whatever the weights, so
+    drawing K fields is drawing a test input, at 1/D of the cost; every replica and every recording
+    time can have a test set of its own. Clusters get their share of points (at least 2).
+
+    Args:
+        state: of one network, with `covariance`.
+        labels: of the clusters, shape `(C,)`.
+        priors: of the clusters, shape `(C,)`.
+        activation: of the hidden units.
+        size: of the test set.
+        generator: the source of randomness, on the device of the state.
+
+    Returns:
+        The errors.
+    """
+    if state.covariance is None:
+        raise AssertionError("the mixture measures the covariance of the fields")
+    factor = covariance_factor(state.covariance).expand(len(labels), -1, -1)
+    pmse = torch.zeros((), dtype=state.v.dtype, device=state.v.device)
+    wrong = torch.zeros_like(pmse)
+    for cluster, prior in enumerate(priors.tolist()):
+        if prior == 0:
+            continue
+        count = max(2, round(prior * size))
+        z = torch.randn(
+            count, len(state.v), generator=generator, dtype=state.v.dtype, device=state.v.device
+        )
+        fields = state.field_mean[cluster] + z @ factor[cluster]
+        output = activation(fields) @ state.v
+        label = labels[cluster]
+        pmse += prior * 0.5 * ((label - output) ** 2).mean()
+        wrong += prior * (label * output <= 0).to(output.dtype).mean()
+    return TestErrors(float(pmse), float(wrong))
+
+
+def errors_from_inputs(
+    data_model: DataModel,
+    first_layer: Tensor,
+    readout: Tensor,
+    bias: Tensor | None,
+    activation: Activation,
+    size: int,
+    generator: torch.Generator,
+) -> TestErrors:
+    """Test on fresh inputs of any data model.
+
+    Args:
+        data_model: where the test set comes from.
+        first_layer: of one network, shape `(K, D)`.
+        readout: shape `(K,)`.
+        bias: shape `(K,)`, or None.
+        activation: of the hidden units.
+        size: of the test set.
+        generator: the source of randomness.
+
+    Returns:
+        The errors.
+    """
+    loss = wrong = 0.0
+    left = size
+    while left:
+        count = min(left, max(1, 2**22 // data_model.dim))
+        batch = data_model.sample(count, generator, first_layer.dtype)
+        fields = batch.inputs @ first_layer.mT / data_model.dim**0.5
+        if bias is not None:
+            fields = fields + bias
+        output = activation(fields) @ readout
+        loss += float(0.5 * ((batch.labels - output) ** 2).sum())
+        wrong += float((batch.labels * output <= 0).sum())
+        left -= count
+    return TestErrors(loss / size, wrong / size)

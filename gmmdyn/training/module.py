@@ -1,0 +1,121 @@
+"""Online SGD as a LightningModule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, final
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from gmmdyn.errors import DivergenceError
+from gmmdyn.training.engine import DenseEngine
+from gmmdyn.training.recorder import Recorder
+from gmmdyn.training.stream import BlockStream, Segment
+
+
+@final
+class BlockSGD(torch.optim.Optimizer):
+    """One step is all the updates of one segment.
+
+    An optimizer, so that Lightning's `global_step`, `max_steps` and checkpoints count blocks.
+
+    Args:
+        engine: holds the weights and moves them.
+    """
+
+    def __init__(self, engine: DenseEngine) -> None:
+        super().__init__(engine.parameters(), {})
+        self._engine = engine
+
+    def step(  # type: ignore[override]
+        self,
+        closure: Callable[[], Any] | None = None,
+        *,
+        segment: Segment,
+        recorder: Recorder | None = None,
+    ) -> None:
+        """Move the weights over a segment.
+
+        Args:
+            closure: ignored; Lightning always gives one.
+            segment: which samples.
+            recorder: looks at the weights at its recording times.
+        """
+        if recorder is None:
+            self._engine.advance(segment)
+        else:
+            stops = recorder.stops(segment)
+            self._engine.advance(segment, stops, recorder.observe)
+
+
+@final
+class OnlineLearning(pl.LightningModule):
+    """Online SGD of independent replicas, fed by a `BlockStream`.
+
+    Compose it with a trainer of your own:
+    `Trainer(...).fit(module, train_dataloaders=module.stream())`. It counts samples itself, in
+    `samples_seen`; a `Recorder` among the trainer's callbacks measures.
+
+    Args:
+        engine: holds the weights and moves them.
+    """
+
+    samples_seen: Tensor
+
+    def __init__(self, engine: DenseEngine) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.engine = engine
+        self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def time(self) -> float:
+        """Where the run stands: t = samples/D."""
+        return int(self.samples_seen) / self.engine.dim
+
+    def stream(self, stop: int | None = None) -> BlockStream:
+        """Return the stream of blocks that this module expects.
+
+        Args:
+            stop: the number of samples at which it ends; without, it never does.
+
+        Returns:
+            An iterable for `Trainer.fit`; it begins where the module stands.
+        """
+        return BlockStream(self.engine.block_size, lambda: int(self.samples_seen), stop)
+
+    def configure_optimizers(self) -> BlockSGD:
+        """Return the optimizer that runs the engine."""
+        return BlockSGD(self.engine)
+
+    def training_step(self, segment: Segment, batch_idx: int) -> None:
+        """Run the updates of one segment.
+
+        Args:
+            segment: from the stream.
+            batch_idx: counted by Lightning, not used.
+
+        Raises:
+            DivergenceError: if a weight is no longer finite.
+            RuntimeError: if the segment does not begin where the module stands.
+        """
+        segment = Segment(*(int(number) for number in segment))
+        if segment.start != int(self.samples_seen):
+            raise RuntimeError(
+                f"the segment begins at sample {segment.start} but the run stands at "
+                f"{int(self.samples_seen)}; feed the module its own `stream()`."
+            )
+        recorder = None
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Recorder):
+                recorder = callback
+        optimizer = self.optimizers()
+        optimizer.step(segment=segment, recorder=recorder)  # type: ignore[union-attr, call-arg]
+        self.samples_seen.fill_(segment.stop)
+        if not self.engine.finite:
+            raise DivergenceError(
+                f"the weights grew beyond all bounds between t = "
+                f"{segment.start / self.engine.dim:.6g} and {self.time:.6g}; lower the learning rate."
+            )

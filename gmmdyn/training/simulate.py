@@ -1,0 +1,144 @@
+"""Run an experiment with Lightning."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from gmmdyn import checks
+from gmmdyn.errors import ConfigError, DivergenceError, IncompatibleError, OutputError
+from gmmdyn.interfaces import TwoLayerNetwork
+from gmmdyn.training.engine import DenseEngine
+from gmmdyn.training.module import OnlineLearning
+from gmmdyn.training.progress import Progress
+from gmmdyn.training.recorder import Recorder
+from gmmdyn.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from gmmdyn.experiment import Experiment
+
+ENGINES = ("auto", "dense")
+
+
+def simulate(
+    experiment: Experiment,
+    times: np.ndarray,
+    *,
+    replicas: int,
+    seed: int,
+    engine: str,
+    test_size: int,
+    block_size: int | None,
+    progress: bool | None,
+    trainer: Mapping[str, Any] | None,
+    checkpoint: str | Path | None,
+    resume: str | Path | None,
+) -> Trajectory:
+    """Simulate; see `Experiment.simulate`, which checks and fills in the arguments."""
+    network = experiment.network
+    if not isinstance(network, TwoLayerNetwork):
+        raise IncompatibleError(
+            f"the dense engine simulates two-layer networks, and {type(network).__name__} is none."
+        )
+    checks.choice("engine", engine, ENGINES)
+    dense = DenseEngine(
+        experiment.data_model,
+        network,
+        experiment.algorithm,
+        replicas=checks.whole("replicas", replicas),
+        seed=checks.whole("seed", seed, at_least=0),
+        block_size=None if block_size is None else checks.whole("block_size", block_size),
+    )
+    recorder = Recorder(dense, times, checks.whole("test_size", test_size))
+    module = OnlineLearning(dense)
+    stop = recorder.last
+    callbacks: list[pl.Callback] = [recorder, _StopAt(stop)]
+    if sys.stderr.isatty() if progress is None else progress:
+        callbacks.append(Progress(stop))
+    if resume is not None and not Path(resume).is_file():
+        raise ConfigError(f"there is no checkpoint `{resume}` to resume from.")
+    options: dict[str, Any] = {
+        "accelerator": "auto",
+        "devices": 1,
+        "max_epochs": -1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        **(trainer or {}),
+    }
+    options["callbacks"] = [*callbacks, *(options.get("callbacks") or [])]
+    metadata = {
+        "engine": "dense",
+        "replicas": replicas,
+        "seed": seed,
+        "block_size": dense.block_size,
+        "test_size": test_size,
+    }
+    with _quiet():
+        runner = pl.Trainer(**options)
+        try:
+            runner.fit(
+                module,
+                train_dataloaders=module.stream(stop),
+                ckpt_path=None if resume is None else str(resume),
+                weights_only=None if resume is None else True,
+            )
+        except DivergenceError as error:
+            raise DivergenceError(str(error), recorder.trajectory(metadata)) from None
+        if checkpoint is not None:
+            try:
+                runner.save_checkpoint(checkpoint)
+            except OSError as error:
+                raise OutputError(f"cannot write the checkpoint `{checkpoint}`: {error}.") from error
+    trajectory = recorder.trajectory(metadata)
+    if trajectory is None:
+        raise ConfigError("the trainer stopped before the first recording time.")
+    return trajectory
+
+
+class _StopAt(pl.Callback):
+    """End the fit when the run has seen enough samples."""
+
+    def __init__(self, stop: int) -> None:
+        super().__init__()
+        self._stop = stop
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._look(trainer, pl_module)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._look(trainer, pl_module)
+
+    def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if int(module.samples_seen) >= self._stop:  # type: ignore[arg-type]
+            trainer.should_stop = True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what Lightning says about data loaders and devices: none of it applies here."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"pytorch_lightning")
+            yield
+    finally:
+        logger.setLevel(level)

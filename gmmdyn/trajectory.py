@@ -1,0 +1,249 @@
+"""What a run measures or a theory predicts, on a grid of times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from gmmdyn import checks
+from gmmdyn.errors import DataError, RangeError, ShapeError
+from gmmdyn.order_parameters import OrderParameters
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Source = Literal["simulation", "theory"]
+
+# name -> dimensions after time and replica
+CURVES: Mapping[str, tuple[str, ...]] = {
+    "pmse": (),
+    "classification_error": (),
+    "Q": ("unit", "unit_"),
+    "R": ("cluster", "unit"),
+    "v": ("unit",),
+    "b": ("unit",),
+}
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    r"""What a run measures or a theory predicts, on a grid of times.
+
+    The one value handed from simulation and theory to comparison, plots and files. Every curve is a
+    float64 array whose first axis is time; a simulation has the replica as second axis.
+
+    Attributes:
+        times: t = samples/D, shape `(T,)`, not decreasing; no unit. A fixed point has `T == 1` and
+            the time `inf`.
+        curves: by name: `pmse` (½E[Δ²]) and `classification_error` (P(yφ ≤ 0)), shape `(T[, N])`;
+            order parameters `Q` `(T[, N], K, K)`, `R` `(T[, N], C, K)`, `v` and `b` `(T[, N], K)`.
+        source: whether it was simulated or predicted.
+        errors: standard errors of curves, by name and of the shape of the curve: the integration
+            error of a theory. Those of a simulation follow from its replicas.
+        metadata: what is needed to run it again: configuration, seeds, versions, solver
+            statistics. JSON types only.
+
+    Raises:
+        ShapeError: if a curve does not fit the times.
+    """
+
+    times: np.ndarray
+    curves: Mapping[str, np.ndarray]
+    source: Source
+    errors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        times = np.asarray(self.times, dtype=np.float64)
+        object.__setattr__(self, "times", times)
+        if times.ndim != 1 or np.any(np.diff(times) < 0):
+            raise ShapeError("`times` must be one axis of times that do not decrease.")
+        for name, group in (("curves", self.curves), ("errors", self.errors)):
+            arrays = {key: np.asarray(value, dtype=np.float64) for key, value in group.items()}
+            object.__setattr__(self, name, arrays)
+            for key, value in arrays.items():
+                if key not in CURVES:
+                    raise ShapeError(f"`{name}` has the unknown curve `{key}`.")
+                extra = value.ndim - 1 - len(CURVES[key])
+                if extra not in (0, 1) or value.shape[0] != times.size:
+                    raise ShapeError(
+                        f"the curve `{key}` has shape {value.shape}, which does not fit "
+                        f"{times.size} times."
+                    )
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return one curve.
+
+        Args:
+            name: a key of `curves`.
+
+        Returns:
+            The array.
+
+        Raises:
+            RangeError: if there is none of that name.
+        """
+        if name not in self.curves:
+            raise RangeError(f"no curve `{name}`; {checks.suggestion(name, self.curves)}")
+        return self.curves[name]
+
+    @property
+    def pmse(self) -> np.ndarray:
+        """½E[Δ²], shape `(T,)` or `(T, N)`."""
+        return self["pmse"]
+
+    @property
+    def classification_error(self) -> np.ndarray:
+        """P(yφ ≤ 0), shape `(T,)` or `(T, N)`."""
+        return self["classification_error"]
+
+    @property
+    def replicas(self) -> int | None:
+        """How many independent runs there are, or None for a single curve."""
+        for name, value in self.curves.items():
+            if value.ndim == 2 + len(CURVES[name]):
+                return int(value.shape[1])
+        return None
+
+    def mean(self) -> Trajectory:
+        """Average over replicas.
+
+        Returns:
+            A trajectory without the replica axis; `errors` holds the standard errors of the
+            mean, NaN for one replica. A trajectory without replicas is returned as it is.
+        """
+        count = self.replicas
+        if count is None:
+            return self
+        curves = {name: value.mean(axis=1) for name, value in self.curves.items()}
+        errors = {name: self.standard_error(name) for name in self.curves}
+        return replace(self, curves=curves, errors=errors)
+
+    def standard_error(self, name: str) -> np.ndarray:
+        """Return the standard error of a curve.
+
+        Args:
+            name: a key of `curves`.
+
+        Returns:
+            Over replicas the standard error of the mean, shape `(T, ...)`, NaN for one replica;
+            without replicas the integration error, 0 where none was estimated.
+
+        Raises:
+            RangeError: if there is no such curve.
+        """
+        value = self[name]
+        if self.replicas is None:
+            return self.errors.get(name, np.zeros_like(value))
+        if value.shape[1] < 2:
+            return np.full(value.mean(axis=1).shape, np.nan)
+        return np.asarray(value.std(axis=1, ddof=1) / np.sqrt(value.shape[1]))
+
+    def order_parameters(self, index: int = -1, replica: int | None = None) -> OrderParameters:
+        """Return the recorded state at one time, to start a theory from.
+
+        Args:
+            index: which time.
+            replica: which run; None is the mean over replicas.
+
+        Returns:
+            The order parameters, without `covariance`.
+
+        Raises:
+            RangeError: if order parameters were not recorded or the index is out of range.
+        """
+        if not -self.times.size <= index < self.times.size:
+            raise RangeError(f"`index` is {index}; the trajectory has {self.times.size} times.")
+        count = self.replicas
+        if replica is not None and (count is None or not 0 <= replica < count):
+            raise RangeError(f"`replica` is {replica}; the trajectory has {count or 'no'} replicas.")
+
+        def pick(name: str) -> torch.Tensor:
+            value = self[name][index]
+            if count is not None:
+                value = value.mean(axis=0) if replica is None else value[replica]
+            return torch.from_numpy(np.array(value))
+
+        return OrderParameters(
+            Q=pick("Q"), R=pick("R"), v=pick("v"), b=pick("b") if "b" in self.curves else None
+        )
+
+    def to_xarray(self) -> xr.Dataset:
+        """Return a labelled dataset.
+
+        Returns:
+            Variables by curve, dimensions `time`, `replica` (simulations), `cluster`, `unit`,
+            `unit_`; integration errors as `<curve>_se`; `source` and `metadata` (JSON) as
+            attributes.
+        """
+        import xarray as xr
+
+        runs = ("replica",) if self.replicas is not None else ()
+        variables = {
+            name: (("time", *runs, *CURVES[name]), value) for name, value in self.curves.items()
+        }
+        for name, value in self.errors.items():
+            plain = value.ndim == 1 + len(CURVES[name])
+            variables[f"{name}_se"] = (("time", *(() if plain else runs), *CURVES[name]), value)
+        attributes = {"source": self.source, "metadata": json.dumps(self.metadata)}
+        dataset = xr.Dataset(variables, coords={"time": self.times}, attrs=attributes)
+        dataset["time"].attrs["long_name"] = "samples / D"
+        return dataset
+
+    def save(self, path: str | Path) -> Path:
+        """Write a compressed NetCDF file, whole or not at all.
+
+        Args:
+            path: the file to write; an existing one is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        from gmmdyn.files import written_whole
+
+        target = Path(path)
+        dataset = self.to_xarray()
+        encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
+        with written_whole(target) as temporary:
+            dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trajectory:
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The trajectory.
+
+        Raises:
+            DataError: if there is no such file or it is not one of ours.
+        """
+        import xarray as xr
+
+        try:
+            with xr.open_dataset(path, engine="h5netcdf") as dataset:
+                dataset.load()
+            metadata = json.loads(dataset.attrs["metadata"])
+            source = dataset.attrs["source"]
+            names = [str(name) for name in dataset.data_vars]
+            curves = {name: dataset[name].values for name in names if name in CURVES}
+            errors = {
+                name.removesuffix("_se"): dataset[name].values
+                for name in names
+                if name.endswith("_se")
+            }
+            return cls(dataset["time"].values, curves, source, errors, metadata)
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(f"`{path}` is not a trajectory saved by gmmdyn ({error}).") from None

@@ -1,0 +1,44 @@
+"""The error function, the classic activation of the statistical physics of learning."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gmmdyn.interfaces import Activation, ScalarFunction
+
+
+def _value(x: float) -> float:
+    return math.erf(x * 0.7071067811865476)
+
+
+def _slope(x: float) -> float:
+    return 0.7978845608028654 * math.exp(-0.5 * x * x)
+
+
+@final
+class Erf(Activation):
+    r"""$g(x) = \operatorname{erf}(x/\sqrt{2})$, so that $g'(x) = \sqrt{2/\pi}\, e^{-x^2/2}$.
+
+    References:
+        Saad and Solla, Physical Review E 52, 4225 (1995), section II.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate $g$."""
+        return torch.erf(x / math.sqrt(2))
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """Evaluate $g'$."""
+        return math.sqrt(2 / math.pi) * torch.exp(-x * x / 2)
+
+    def second_derivative(self, x: Tensor) -> Tensor:
+        """Evaluate $g''$."""
+        return -x * self.derivative(x)
+
+    def scalar_functions(self) -> tuple[ScalarFunction, ScalarFunction]:
+        """Offer both for the compiled engine."""
+        return _value, _slope

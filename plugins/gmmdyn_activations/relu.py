@@ -1,0 +1,38 @@
+"""The rectifier."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from gmmdyn.interfaces import Activation, ScalarFunction
+
+
+def _value(x: float) -> float:
+    return x if x > 0.0 else 0.0
+
+
+def _slope(x: float) -> float:
+    return 1.0 if x > 0.0 else 0.0
+
+
+@final
+class ReLU(Activation):
+    r"""The rectifier $g(x) = \max(x, 0)$, with $g'(0) = 0$ as autograd has it."""
+
+    kinks: ClassVar[tuple[float, ...]] = (0.0,)
+    slopes: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate $g$."""
+        return torch.relu(x)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """Evaluate $g'$."""
+        return (x > 0).to(x.dtype)
+
+    def scalar_functions(self) -> tuple[ScalarFunction, ScalarFunction]:
+        """Offer both for the compiled engine."""
+        return _value, _slope

@@ -1,0 +1,225 @@
+"""The theory `ode`: how the order parameters move when the input dimension is large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
+from gmmdyn import integrator as build_integrator
+from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError, ShapeError
+from gmmdyn.interfaces import (
+    DataModel,
+    Integrator,
+    IsotropicMixture,
+    Network,
+    Theory,
+    TwoLayerNetwork,
+)
+from gmmdyn_ode.isotropic import IsotropicDynamics
+from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, integrate
+
+
+@final
+class ODE(Theory):
+    r"""Ordinary differential equations of the order parameters of a two-layer network.
+
+    Exact as D grows at fixed K and t = samples/D, for any activation; today for noise that is the
+    same in every direction and cluster. Everything is computed in float64.
+
+    Args:
+        integrator: a registered name, or an `Integrator`.
+        method: an adaptive method of torchdiffeq (`"dopri5"`, `"dopri8"`, `"bosh3"`,
+            `"fehlberg2"`, `"adaptive_heun"`) or a fixed-step one (`"euler"`, `"midpoint"`,
+            `"rk4"`, `"heun3"`), which needs `step`.
+        rtol: relative tolerance of an adaptive step, positive; by default 1e-6, or a tenth of the
+            integrator's error when that jumps (then nothing tighter is allowed to help).
+        atol: absolute tolerance of an adaptive step, positive; by default a hundredth of `rtol`,
+            or as `rtol` when the integrator jumps.
+        step: size of a fixed step, in units of t = samples/D, positive.
+        max_evaluations: of the right-hand side, at least 1; then the solver gives up.
+
+    Raises:
+        RangeError: if an argument is out of range.
+
+    References:
+        Saad and Solla, Physical Review E 52, 4225 (1995); Refinetti et al., ICML 2021,
+        arXiv:2102.11742, section 3; in the form of error-signal moments: docs, "Theory".
+    """
+
+    def __init__(
+        self,
+        integrator: str | Integrator = "monte-carlo",
+        method: str = "dopri5",
+        rtol: float | None = None,
+        atol: float | None = None,
+        step: float | None = None,
+        max_evaluations: int = 20_000,
+    ) -> None:
+        super().__init__()
+        if not isinstance(integrator, Integrator):
+            integrator = build_integrator(integrator)
+        self._integrator = integrator
+        self._method = checks.choice("method", method, (*ADAPTIVE, *FIXED))
+        self._rtol = None if rtol is None else checks.number("rtol", rtol, above=0)
+        self._atol = None if atol is None else checks.number("atol", atol, above=0)
+        self._step = None if step is None else checks.number("step", step, above=0)
+        self._limit = checks.whole("max_evaluations", max_evaluations)
+        if (method in FIXED) != (step is not None):
+            verb = "needs a `step`" if step is None else "chooses its own steps: drop `step`"
+            raise RangeError(f"the method `{method}` {verb}.")
+
+    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
+        """Say which assumption fails; see `Theory.check`."""
+        self._check(data_model, network)
+
+    @staticmethod
+    def _check(data_model: DataModel, network: Network) -> tuple[IsotropicMixture, TwoLayerNetwork]:
+        if not isinstance(network, TwoLayerNetwork):
+            raise IncompatibleError(
+                "the theory `ode` describes two-layer networks with few hidden units, and "
+                f"{type(network).__name__} is no TwoLayerNetwork."
+            )
+        if not isinstance(data_model, IsotropicMixture):
+            structure = getattr(data_model, "covariance_structure", None)
+            what = f"the covariance here is {structure}" if structure else "this is no such mixture"
+            raise IncompatibleError(
+                "the theory `ode` describes Gaussian mixtures whose noise is the same in every "
+                f"direction and cluster (isotropic), and {what}; simulate it instead."
+            )
+        if network.dim != data_model.dim:
+            raise ShapeError(
+                f"the network has input dimension {network.dim} but the mixture has "
+                f"{data_model.dim}; give both the same `dim`."
+            )
+        return data_model, network
+
+    def _start(
+        self, mixture: IsotropicMixture, network: TwoLayerNetwork, initial: OrderParameters | None
+    ) -> OrderParameters:
+        state = network.order_parameters(mixture) if initial is None else initial
+        state = state.to(dtype=torch.float64)
+        clusters, hidden = len(mixture.labels), state.v.shape[-1]
+        if state.R.shape[-2:] != (clusters, hidden):
+            raise ShapeError(
+                f"`R` has shape {tuple(state.R.shape)} but the mixture has {clusters} clusters "
+                f"and `v` {hidden} units; give shape {(clusters, hidden)}."
+            )
+        return state
+
+    def _dynamics(
+        self, mixture: IsotropicMixture, network: TwoLayerNetwork, algorithm: OnlineSGD,
+        state: OrderParameters,
+    ) -> IsotropicDynamics:
+        self._integrator.prepare(state.v.shape[-1])
+        return IsotropicDynamics(mixture, network.activation, algorithm, self._integrator)
+
+    def derivative(
+        self,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        state: OrderParameters | None = None,
+    ) -> OrderParameters:
+        """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
+        mixture, two_layer = self._check(data_model, network)
+        start = self._start(mixture, two_layer, state)
+        rates: OrderParameters = self._dynamics(mixture, two_layer, algorithm, start)(start)
+        return rates
+
+    def solve(
+        self,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        *,
+        times: Sequence[float] | np.ndarray,
+        initial: OrderParameters | None = None,
+    ) -> Trajectory:
+        """Integrate the equations; see `Theory.solve`."""
+        mixture, two_layer = self._check(data_model, network)
+        grid = checks.array("times", times, (None,))
+        if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
+            raise RangeError("`times` must increase strictly from one to the next.")
+        start = self._start(mixture, two_layer, initial)
+        dynamics = self._dynamics(mixture, two_layer, algorithm, start)
+        options = self._options(two_layer)
+        with torch.no_grad():
+            solution = integrate(
+                lambda flat: _pack(dynamics(_unpack(flat, start))), _pack(start), grid, options
+            )
+            trajectory = self._trajectory(grid, solution, start, dynamics, options)
+        if solution.stopped is not None:
+            when = f"the theory `ode` stopped at t = {solution.stopped.time:.6g}"
+            raise ConvergenceError(f"{when}: {solution.stopped.reason}.", trajectory)
+        return trajectory
+
+    def _options(self, network: TwoLayerNetwork) -> Options:
+        """Settle tolerances: below the jumps of the right-hand side no step would be accepted."""
+        jumps = not (self._integrator.smooth or network.activation.smooth)
+        default = max(1e-6, 0.1 * self._integrator.relative_error) if jumps else 1e-6
+        rtol = default if self._rtol is None else self._rtol
+        atol = (rtol if jumps else 0.01 * rtol) if self._atol is None else self._atol
+        return Options(self._method, rtol, atol, self._step, self._limit)
+
+    def _trajectory(
+        self,
+        grid: Tensor,
+        solution: Solution,
+        start: OrderParameters,
+        dynamics: IsotropicDynamics,
+        options: Options,
+    ) -> Trajectory | None:
+        if not solution.states:
+            return None
+        state = _unpack(torch.stack(solution.states), start)
+        # One time after another: all at once would hold every point of every time in memory.
+        errors = [
+            dynamics.errors(_unpack(flat, start)) for flat in solution.states
+        ]
+        curves = {"Q": state.Q, "R": state.R, "v": state.v}
+        if state.b is not None:
+            curves["b"] = state.b
+        curves["pmse"] = torch.stack([e.pmse for e in errors])
+        curves["classification_error"] = torch.stack([e.classification_error for e in errors])
+        spread = {
+            "pmse": torch.stack([e.pmse_se for e in errors]),
+            "classification_error": torch.stack([e.classification_error_se for e in errors]),
+        }
+        spec = self._integrator.spec
+        return Trajectory(
+            times=grid[: len(solution.states)].numpy(),
+            curves={name: value.numpy() for name, value in curves.items()},
+            source="theory",
+            errors={name: value.numpy() for name, value in spread.items()},
+            metadata={
+                "theory": "ode",
+                "solver": {
+                    **options._asdict(),
+                    "integrator": spec.name if spec else type(self._integrator).__name__,
+                    "integration_error": self._integrator.relative_error,
+                    "evaluations": solution.evaluations,
+                },
+            },
+        )
+
+
+def _pack(state: OrderParameters) -> Tensor:
+    parts = [state.Q, state.R, state.v, *([] if state.b is None else [state.b])]
+    return torch.cat([part.reshape(-1) for part in parts])
+
+
+def _unpack(flat: Tensor, like: OrderParameters) -> OrderParameters:
+    """Undo `_pack` for states of shape `(..., n)`; Q is symmetrised once, here."""
+    shapes = [like.Q.shape, like.R.shape, like.v.shape, like.v.shape]
+    sizes = [shape.numel() for shape in shapes][: 3 if like.b is None else 4]
+    parts = [
+        part.reshape(*flat.shape[:-1], *shape)
+        for part, shape in zip(flat.split(sizes, dim=-1), shapes, strict=False)
+    ]
+    b = parts[3] if like.b is not None else None
+    return OrderParameters(Q=(parts[0] + parts[0].mT) / 2, R=parts[1], v=parts[2], b=b)
