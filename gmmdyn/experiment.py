@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
-from gmmdyn.errors import ArgumentError, ShapeError
-from gmmdyn.interfaces import DataModel, GaussianMixture, Network, Theory
+from gmmdyn.errors import ArgumentError, ConvergenceError, ShapeError
+from gmmdyn.interfaces import Component, DataModel, GaussianMixture, Network, Theory
 from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.times import settle_times
 from gmmdyn.trajectory import Trajectory
@@ -206,16 +206,24 @@ def describe(component: Any) -> dict[str, Any]:
     if component.spec is None:
         cls = type(component)
         return {"class": f"{cls.__module__}.{cls.__qualname__}"}
-    return {"name": component.spec.name, **_plain(component.spec.options)}
+    return {"name": component.spec.name, **plain(component.spec.options)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a value as plain values.
+
+    Args:
+        value: an option of a component, or a mapping of options.
+
+    Returns:
+        JSON types only; what is none of them, as text.
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "spec"):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Component):
         return describe(value)
     if hasattr(value, "tolist"):  # arrays, tensors and NumPy's numbers
         return value.tolist()
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -68,8 +68,10 @@ def signals_of(chunk: Chunk, activation: Activation) -> tuple[Tensor, Tensor]:
     mixing = memory * (chunk.gram.double() + float(chunk.bias))
     labels = chunk.labels.double()
     start = powers * start
-    fields, v_start = start, powers * chunk.readout.unsqueeze(1)  # (N, B, K)
-    v = v_start
+    v_start = chunk.readout.unsqueeze(1).expand_as(start)  # (N, B, K)
+    if chunk.train_readout:
+        v_start = powers * v_start
+    fields, v = start, v_start
 
     def error_signal(fields: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         g = activation(fields)

@@ -128,8 +128,7 @@ def _rotated(eigenvalues: Tensor, copies: int, generator: torch.Generator) -> Te
         )
     dim = eigenvalues.shape[-1]
     copies = max(copies, len(eigenvalues))
-    vectors, upper = torch.linalg.qr(_normals((copies, dim, dim), generator))
-    # Without these signs Q is not uniform: Mezzadri, arXiv:math-ph/0609050, section 5.
-    signs = upper.diagonal(dim1=-2, dim2=-1).sign()
-    factors: Tensor = vectors * (signs * eigenvalues.sqrt()).unsqueeze(-2)
+    # Uniform up to the signs of the columns, which cancel in the covariance.
+    vectors, _ = torch.linalg.qr(_normals((copies, dim, dim), generator))
+    factors: Tensor = vectors * eigenvalues.sqrt().unsqueeze(-2)
     return factors

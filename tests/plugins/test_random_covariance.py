@@ -143,7 +143,7 @@ def test_spectrum_is_that_of_the_covariance(name):
 
 def test_eigenvectors_are_uniform_over_orthogonal_matrices():
     # For a uniform eigenvector ψ of the only eigenvalue, Ω_01 = ψ_0 ψ_1 has mean 0 and, as
-    # E[ψ_0² ψ_1²] = 1/(D(D+2)), a known spread. QR without its signs gives another mean.
+    # E[ψ_0² ψ_1²] = 1/(D(D+2)), a known spread; Ω_00 = ψ_0² has mean 1/D.
     entries = np.array(
         [
             matrices(build(spectrum=[1, 0, 0, 0, 0, 0], seed=seed))[0][[0, 0], [0, 1]]
@@ -196,6 +196,15 @@ def test_moving_and_copying_keeps_the_mixture():
     np.testing.assert_allclose(
         single.covariance_product(torch.eye(D)), OMEGAS, rtol=1e-4, atol=1e-5
     )
+
+
+def test_moving_forgets_the_tensors_of_before():
+    mixture = build(covariance=np.zeros((D, D)))
+    draw(mixture)
+    mixture.to(torch.float32).to(torch.float64)  # rounds the means by 1e-8
+    batch = draw(mixture)
+    centres = mixture.means[batch.clusters] / math.sqrt(D)
+    assert (batch.inputs - centres).abs().max() < 1e-15
 
 
 def test_dense_mixture_itself_is_abstract():

@@ -1,0 +1,308 @@
+"""Experiments as YAML: what to run, in plain values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from gmmdyn import checks, presets, registry
+from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.errors import ArgumentError, ConfigError
+from gmmdyn.experiment import Experiment, plain
+from gmmdyn.interfaces import Component, GaussianMixture, Theory
+from gmmdyn.yaml_text import read_yaml, write_yaml
+
+SECTIONS = ("data_model", "network", "algorithm", "simulation", "theory")
+COMPONENTS: tuple[registry.Kind, ...] = ("data_model", "network", "theory")
+# Where an option of this name is a mapping with a `name`, a component of this kind is meant.
+_NESTED: Mapping[str, registry.Kind] = {
+    **{kind: kind for kind in registry.KINDS},
+    "mixture": "data_model",
+}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """An experiment and how to run it, in plain values.
+
+    An option that is a component may be a name, or a mapping with a `name` and its options. The
+    `means` of a data model may be a mapping as well: then means, and by default labels and priors,
+    are those of that mixture. The network gets the `dim` of the data model, and an informed one its
+    `mixture`, unless they are given.
+
+    Attributes:
+        data_model: `name` and options of the data model.
+        network: `name` and options of the network.
+        algorithm: options of `OnlineSGD`.
+        simulation: keywords of `Experiment.simulate`.
+        theory: `name` and options of the theory, or None to do without.
+
+    Raises:
+        ConfigError: if a section is missing or malformed, or a key unknown.
+    """
+
+    data_model: Mapping[str, Any]
+    network: Mapping[str, Any]
+    algorithm: Mapping[str, Any]
+    simulation: Mapping[str, Any] = field(default_factory=dict)
+    theory: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for section in SECTIONS:
+            values = getattr(self, section)
+            if section == "theory" and values is None:
+                continue
+            if not isinstance(values, Mapping):
+                raise ConfigError(f"`{section}` is {values!r}; give a mapping of options.")
+            for key in values:
+                if not isinstance(key, str):
+                    raise ConfigError(f"`{section}` has the key {key!r}, which is no name.")
+            if section in COMPONENTS:
+                if not isinstance(values.get("name"), str):
+                    raise ConfigError(f"`{section}` needs the `name` of a component.")
+                continue
+            known = section_options(section)
+            for key in values:
+                if key not in known:
+                    near = checks.suggestion(key, known)
+                    raise ConfigError(f"`{section}` has no option `{key}`; {near}")
+        if not isinstance(self.simulation.get("trainer", {}), Mapping | None):
+            raise ConfigError("`trainer` must be a mapping of keywords of Lightning's Trainer.")
+        for key in ("checkpoint", "resume"):
+            if not isinstance(self.simulation.get(key), str | None):
+                raise ConfigError(f"`{key}` is {self.simulation[key]!r}; give the path of a file.")
+
+    @classmethod
+    def from_mapping(cls, values: Any, where: str = "the configuration") -> Configuration:
+        """Read plain values.
+
+        Args:
+            values: a mapping with the keys `SECTIONS`; `simulation` and `theory` may be left out.
+            where: what to call it in a message.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ConfigError: if it is no such mapping.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{where} is no mapping with the keys {', '.join(SECTIONS)}.")
+        for key in values:
+            if key not in SECTIONS:
+                near = checks.suggestion(str(key), SECTIONS)
+                raise ConfigError(f"{where} has the unknown key `{key}`; {near}")
+        for item in fields(cls)[:3]:
+            if item.name not in values:
+                raise ConfigError(f"{where} has no `{item.name}`; give a mapping of options.")
+        return cls(**{**values, "simulation": values.get("simulation") or {}})
+
+    @classmethod
+    def load(cls, source: str | Path) -> Configuration:
+        """Read a preset or a file.
+
+        Args:
+            source: the name of a preset, or the path of a YAML file.
+
+        Returns:
+            The configuration.
+
+        Raises:
+            ConfigError: if there is no such preset or file, or it is no configuration.
+        """
+        if str(source) in presets.available():
+            text, where = presets.read(str(source)), f"the preset `{source}`"
+        else:
+            where = f"`{source}`"
+            try:
+                text = Path(source).read_text(encoding="utf-8")
+            except (FileNotFoundError, NotADirectoryError):
+                near = checks.suggestion(str(source), presets.available())
+                raise ConfigError(f"{where} is neither a preset nor a YAML file; {near}") from None
+            except OSError as error:
+                raise ConfigError(f"{where} cannot be read: {error.strerror}.") from None
+            except ValueError:
+                raise ConfigError(f"{where} is no text in UTF-8; give a YAML file.") from None
+        return cls.from_mapping(read_yaml(text, where), where)
+
+    @classmethod
+    def describing(cls, experiment: Experiment) -> Configuration:
+        """Describe an experiment that was built by names.
+
+        Args:
+            experiment: the experiment.
+
+        Returns:
+            A configuration that builds it again.
+
+        Raises:
+            ConfigError: if a part was made without the registry, so that it has no name.
+        """
+        described: dict[str, dict[str, Any]] = {}
+        for section in ("data_model", "network"):
+            component: Component = getattr(experiment, section)
+            _must_have_name(section, component)
+            assert component.spec is not None
+            options = dict(component.spec.options)
+            # An informed network gets the mixture of the experiment without being told.
+            if options.get("mixture") is experiment.data_model:
+                del options["mixture"]
+            for key, value in options.items():
+                _must_have_name(f"{section}.{key}", value)
+            described[section] = {"name": component.spec.name, **plain(options)}
+        return cls(**described, algorithm=asdict(experiment.algorithm))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values, which `from_mapping` takes."""
+        sections = {section: getattr(self, section) for section in SECTIONS}
+        return {
+            section: None if values is None else plain(values)
+            for section, values in sections.items()
+        }
+
+    def to_yaml(self) -> str:
+        """Return a YAML document, which `load` reads."""
+        return write_yaml(self.to_mapping())
+
+    def updated(self, section: str, options: Mapping[str, Any]) -> Configuration:
+        """Change options of one section.
+
+        Args:
+            section: one of `SECTIONS`.
+            options: what to set. With a new `name`, options that the new component does not take
+                are dropped; `duration` and `times` replace each other.
+
+        Returns:
+            The new configuration.
+
+        Raises:
+            UnknownComponentError: if there is no component of the new name.
+            ConfigError: if an option is unknown.
+        """
+        values = dict(getattr(self, section) or {})
+        if section in COMPONENTS and options.get("name", values.get("name")) != values.get("name"):
+            known = registry.options_of(registry.get(_kind(section), options["name"]))
+            values = {key: value for key, value in values.items() if key in known}
+        if section == "simulation":
+            for one, other in (("duration", "times"), ("times", "duration")):
+                if one in options and other not in options:
+                    values.pop(other, None)
+        return replace(self, **{section: {**values, **options}})
+
+    def resolved(self) -> Configuration:
+        """Fill in every default that is not None, so that later versions run the same.
+
+        Returns:
+            The configuration with all options.
+        """
+        filled = {}
+        for section in SECTIONS:
+            values = getattr(self, section)
+            if values is not None:
+                name = {"name": values["name"]} if section in COMPONENTS else {}
+                known = section_options(section, values.get("name"))
+                defaults = {
+                    key: option.default
+                    for key, option in known.items()
+                    if option.default is not None and option.default is not option.empty
+                }
+                filled[section] = {**name, **defaults, **values}
+        return replace(self, **filled)
+
+    def experiment(self) -> Experiment:
+        """Build the experiment.
+
+        Returns:
+            The experiment.
+
+        Raises:
+            GmmdynError: if a name or option is unknown, or a value out of range.
+        """
+        data_model = _component("data_model", self.data_model)
+        options = dict(self.network)
+        known = registry.options_of(registry.get("network", options["name"]))
+        if "dim" in known:
+            options.setdefault("dim", data_model.dim)
+        if "mixture" in known and options.get("init") == "informed":
+            options.setdefault("mixture", data_model)
+        network = _component("network", options)
+        missing = [key for key in ("learning_rate",) if key not in self.algorithm]
+        if missing:
+            raise ArgumentError(f"`algorithm` needs a value for `{missing[0]}`.")
+        return Experiment(data_model, network, OnlineSGD(**self.algorithm))
+
+    def predictor(self) -> Theory | None:
+        """Build the theory.
+
+        Returns:
+            The theory, or None if the configuration has none.
+
+        Raises:
+            GmmdynError: if a name or option is unknown, or a value out of range.
+        """
+        if self.theory is None:
+            return None
+        theory: Theory = _component("theory", self.theory)
+        return theory
+
+
+def section_options(section: str, name: str | None = None) -> dict[str, inspect.Parameter]:
+    """List the options of a section.
+
+    Args:
+        section: one of `SECTIONS`.
+        name: of the component, where the section is one.
+
+    Returns:
+        The keywords it takes, without `name`.
+
+    Raises:
+        UnknownComponentError: if there is no such component.
+    """
+    if section in COMPONENTS:
+        return registry.options_of(registry.get(_kind(section), str(name)))
+    if section == "algorithm":
+        return dict(inspect.signature(OnlineSGD).parameters)
+    parameters = dict(inspect.signature(Experiment.simulate).parameters)
+    return {key: p for key, p in parameters.items() if key not in ("self", "progress")}
+
+
+def _kind(section: str) -> registry.Kind:
+    return next(kind for kind in registry.KINDS if kind == section)
+
+
+def _component(kind: registry.Kind, values: Mapping[str, Any]) -> Any:
+    """Build a component and those among its options."""
+    options = {key: value for key, value in values.items() if key != "name"}
+    for key, value in options.items():
+        if key in _NESTED and isinstance(value, Mapping):
+            if not isinstance(value.get("name"), str):
+                raise ConfigError(f"`{key}` needs the `name` of a component.")
+            options[key] = _component(_NESTED[key], value)
+    if kind == "data_model" and isinstance(options.get("means"), Mapping):
+        options = _with_means_of(options)
+    return registry.build(kind, values["name"], options)
+
+
+def _with_means_of(options: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(options["means"].get("name"), str):
+        raise ConfigError("`means` needs numbers, or the `name` of a mixture that has them.")
+    geometry = _component("data_model", options["means"])
+    if not isinstance(geometry, GaussianMixture):
+        raise ConfigError(f"`means` names `{options['means']['name']}`, which is no mixture.")
+    own = {"labels": geometry.labels, "priors": geometry.priors}
+    return {**own, **options, "means": geometry.means}
+
+
+def _must_have_name(where: str, value: Any) -> None:
+    if isinstance(value, Component):
+        if value.spec is None:
+            raise ConfigError(
+                f"`{where}` is a {type(value).__name__} made without the registry, which YAML "
+                "cannot name; build it by a registered name."
+            )
+        for key, item in value.spec.options.items():
+            _must_have_name(f"{where}.{key}", item)

@@ -1,0 +1,31 @@
+"""Shared fixtures; torch's global state is the same after each test as before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+REFERENCE = Path(__file__).parent / "reference"
+
+
+@pytest.fixture(autouse=True)
+def torch_state_is_left_alone():
+    before = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()
+    generator = torch.random.get_rng_state()
+    yield
+    assert before == (torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled())
+    assert torch.equal(generator, torch.random.get_rng_state()), "global random state was used"
+
+
+@pytest.fixture
+def reference():
+    """Load an array file made by running the 2021 code (tests/reference/README.md)."""
+
+    def load(name: str) -> dict[str, np.ndarray]:
+        with np.load(REFERENCE / name, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    return load
