@@ -184,7 +184,7 @@ class Configuration:
         """
         values = dict(getattr(self, section) or {})
         if section in COMPONENTS and options.get("name", values.get("name")) != values.get("name"):
-            known = registry.options_of(registry.get(_kind(section), options["name"]))
+            known = registry.options_of(component_class(section, options["name"]))
             values = {key: value for key, value in values.items() if key in known}
         if section == "simulation":
             for one, other in (("duration", "times"), ("times", "duration")):
@@ -249,6 +249,23 @@ class Configuration:
         return theory
 
 
+def component_class(section: str, name: str) -> type[Component]:
+    """Return the class of the component that a section names.
+
+    Args:
+        section: one of `COMPONENTS`.
+        name: of the component.
+
+    Returns:
+        The registered class.
+
+    Raises:
+        UnknownComponentError: if there is no such component.
+    """
+    kind = next(kind for kind in COMPONENTS if kind == section)
+    return registry.get(kind, name)
+
+
 def section_options(section: str, name: str | None = None) -> dict[str, inspect.Parameter]:
     """List the options of a section.
 
@@ -263,15 +280,11 @@ def section_options(section: str, name: str | None = None) -> dict[str, inspect.
         UnknownComponentError: if there is no such component.
     """
     if section in COMPONENTS:
-        return registry.options_of(registry.get(_kind(section), str(name)))
+        return registry.options_of(component_class(section, str(name)))
     if section == "algorithm":
         return dict(inspect.signature(OnlineSGD).parameters)
     parameters = dict(inspect.signature(Experiment.simulate).parameters)
     return {key: p for key, p in parameters.items() if key not in ("self", "progress")}
-
-
-def _kind(section: str) -> registry.Kind:
-    return next(kind for kind in registry.KINDS if kind == section)
 
 
 def _component(kind: registry.Kind, values: Mapping[str, Any]) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,10 +38,16 @@ class Experiment:
     algorithm: OnlineSGD
 
     def __post_init__(self) -> None:
-        for name, kind in (("data_model", DataModel), ("network", Network), ("algorithm", OnlineSGD)):
+        for name, kind in (
+            ("data_model", DataModel),
+            ("network", Network),
+            ("algorithm", OnlineSGD),
+        ):
             value = getattr(self, name)
             if not isinstance(value, kind):
-                raise ArgumentError(f"`{name}` is a {type(value).__name__}; give a {kind.__name__}.")
+                raise ArgumentError(
+                    f"`{name}` is a {type(value).__name__}; give a {kind.__name__}."
+                )
         if self.data_model.dim != self.network.dim:
             raise ShapeError(
                 f"the network has input dimension {self.network.dim} but the data model has "
@@ -91,19 +98,20 @@ class Experiment:
         """
         from gmmdyn.training import simulate
 
-        trajectory = simulate(
-            self,
-            settle_times(duration, times, self.data_model.dim),
-            replicas=replicas,
-            seed=seed,
-            engine=engine,
-            test_size=test_size,
-            block_size=block_size,
-            progress=progress,
-            trainer=trainer,
-            checkpoint=checkpoint,
-            resume=resume,
-        )
+        with self._partial_described():
+            trajectory = simulate(
+                self,
+                settle_times(duration, times, self.data_model.dim),
+                replicas=replicas,
+                seed=seed,
+                engine=engine,
+                test_size=test_size,
+                block_size=block_size,
+                progress=progress,
+                trainer=trainer,
+                checkpoint=checkpoint,
+                resume=resume,
+            )
         return self._described(trajectory)
 
     def solve(
@@ -135,13 +143,14 @@ class Experiment:
             ConvergenceError: if the solver gives up; `partial` has what it had.
         """
         chosen = self._theory(theory, options)
-        trajectory = chosen.solve(
-            self.data_model,
-            self.network,
-            self.algorithm,
-            times=settle_times(duration, times, self.data_model.dim),
-            initial=initial,
-        )
+        with self._partial_described():
+            trajectory = chosen.solve(
+                self.data_model,
+                self.network,
+                self.algorithm,
+                times=settle_times(duration, times, self.data_model.dim),
+                initial=initial,
+            )
         return self._described(trajectory)
 
     def check(self, theory: str | Theory = "ode", **options: Any) -> None:
@@ -166,6 +175,16 @@ class Experiment:
             raise ArgumentError("options go with the name of a theory, not with a theory itself.")
         return theory
 
+    @contextmanager
+    def _partial_described(self) -> Iterator[None]:
+        """Describe what a run or solver had when it gave up as if it had not."""
+        try:
+            yield
+        except ConvergenceError as error:
+            if error.partial is not None:
+                error.partial = self._described(error.partial)
+            raise
+
     def _described(self, trajectory: Trajectory) -> Trajectory:
         """Add to a trajectory what is needed to run it again."""
         about: dict[str, Any] = {
@@ -179,6 +198,43 @@ class Experiment:
         if isinstance(self.data_model, GaussianMixture):
             about["bayes_error"] = self.data_model.bayes_error()._asdict()
         return replace(trajectory, metadata={**trajectory.metadata, **about})
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> Experiment:
+        """Build the experiment of a preset or a YAML file.
+
+        Args:
+            source: the name of a preset, or the path of a file with `data_model`, `network` and
+                `algorithm`; how to simulate and solve may stand there too, and is not used.
+
+        Returns:
+            The experiment.
+
+        Raises:
+            ConfigError: if there is no such preset or file, or it does not describe an experiment.
+            GmmdynError: if a name or option is unknown, or a value out of range.
+        """
+        from gmmdyn.config import Configuration
+
+        return Configuration.load(source).experiment()
+
+    def to_yaml(self, path: str | Path) -> Path:
+        """Write a YAML file that builds the experiment again.
+
+        Args:
+            path: the file to write; an existing one is replaced.
+
+        Returns:
+            The path.
+
+        Raises:
+            ConfigError: if a part was made without the registry, so that it has no name.
+            OutputError: if the file cannot be written.
+        """
+        from gmmdyn.config import Configuration
+        from gmmdyn.files import write_text
+
+        return write_text(Path(path), Configuration.describing(self).to_yaml())
 
     def description(self) -> dict[str, Any]:
         """Return the experiment as plain values, as in a configuration file.

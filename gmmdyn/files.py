@@ -44,3 +44,21 @@ def written_whole(target: Path) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def write_text(target: Path, text: str) -> Path:
+    """Write a text file, whole or not at all.
+
+    Args:
+        target: the file to write; an existing one is replaced.
+        text: what to write.
+
+    Returns:
+        The target.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    with written_whole(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return target

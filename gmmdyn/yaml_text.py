@@ -52,7 +52,7 @@ def read_yaml(text: str, where: str) -> Any:
     """
     try:
         # The loader is a SafeLoader with one more resolver and one more check.
-        return yaml.load(text, Loader=_Loader)  # noqa: S506
+        return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = "" if mark is None else f" (line {mark.line + 1})"
@@ -72,5 +72,7 @@ def write_yaml(values: Mapping[str, Any]) -> str:
     Returns:
         The document, keys in the order given, innermost lists on one line.
     """
-    text: str = yaml.safe_dump(dict(values), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
+    text: str = yaml.safe_dump(
+        dict(values), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
+    )
     return text

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+# Threads that wait for each other in small products cost more than they save, the more so beside
+# other test processes.
+torch.set_num_threads(1)
+
 REFERENCE = Path(__file__).parent / "reference"
 
 

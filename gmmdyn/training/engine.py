@@ -37,9 +37,9 @@ class Weights(NamedTuple):
     """Weights of some replicas.
 
     Attributes:
-        first_layer: shape `(N, K, D)`.
-        readout: shape `(N, K)`.
-        bias: shape `(N, K)`, or None.
+        first_layer: shape `(N, K, D)`, in the dtype of the network.
+        readout: shape `(N, K)`, float64.
+        bias: shape `(N, K)`, float64, or None.
     """
 
     first_layer: Tensor
@@ -98,8 +98,9 @@ class DenseEngine(nn.Module):
             return nn.Parameter(stacked, requires_grad=False)
 
         self.first_layer = copies(network.first_layer)
-        self.readout = copies(network.readout)
-        self.bias = None if network.bias is None else copies(network.bias)
+        # Few numbers that move by eta/D: in double precision their rounding never adds up.
+        self.readout = copies(network.readout.double())
+        self.bias = None if network.bias is None else copies(network.bias.double())
         self._functions = self.activation.scalar_functions() if compiled else None
 
     @property
@@ -219,19 +220,12 @@ class DenseEngine(nn.Module):
             [algorithm.learning_rate, algorithm.weight_decay, float(algorithm.train_readout)]
         )
         kernel = _kernel()
-        first_layer = weights.first_layer[0].numpy()
-        # The few numbers of readout and bias are kept in float64 over a piece.
-        readout = weights.readout[0].double()
-        bias = torch.empty(0, dtype=torch.float64)
-        if weights.bias is not None:
-            bias = weights.bias[0].double()
+        first_layer, readout = weights.first_layer[0].numpy(), weights.readout[0].numpy()
+        bias = np.empty(0) if weights.bias is None else weights.bias[0].numpy()
 
         def move(inputs: Tensor, labels: Tensor) -> None:
             x, y = inputs[0].numpy(), labels[0].numpy()
-            kernel(x, y, first_layer, readout.numpy(), bias.numpy(), numbers, value, slope)
-            weights.readout[0] = readout
-            if weights.bias is not None:
-                weights.bias[0] = bias
+            kernel(x, y, first_layer, readout, bias, numbers, value, slope)
 
         return move
 
@@ -252,12 +246,12 @@ class DenseEngine(nn.Module):
         root = math.sqrt(self.dim)
         fields = x @ weights.first_layer.mT / root
         if weights.bias is not None:
-            fields += weights.bias.unsqueeze(1)
+            fields = fields + weights.bias.unsqueeze(1)
         chunk = Chunk(
             fields=fields,
             gram=x @ x.mT,
             labels=y,
-            readout=weights.readout.double(),
+            readout=weights.readout,
             decay=decay,
             rate=rate,
             bias=weights.bias is not None,

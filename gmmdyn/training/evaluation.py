@@ -100,7 +100,7 @@ def errors_from_inputs(
         fields = batch.inputs @ first_layer.mT / data_model.dim**0.5
         if bias is not None:
             fields = fields + bias
-        output = activation(fields) @ readout
+        output = activation(fields) @ readout.to(fields.dtype)
         loss += float(0.5 * ((batch.labels - output) ** 2).sum())
         wrong += float((batch.labels * output <= 0).sum())
         left -= count

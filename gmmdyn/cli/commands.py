@@ -1,0 +1,70 @@
+"""The commands and what they take, apart from what depends on a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from jsonargparse import ArgumentParser
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        summary: one line for the help.
+        positional: the name and help of its argument, or None.
+        options: names and help of its own options; a help that starts with `flag:` takes no value.
+    """
+
+    summary: str
+    positional: tuple[str, str] | None = None
+    options: Mapping[str, str] = {}
+
+
+_CONFIG = ("config", "a preset (`gmmdyn presets` lists them) or a YAML file")
+_RUN_OPTIONS = {
+    "--output": "the directory to write (default: runs/NAME-TIME)",
+    "--overwrite": "flag: replace the directory if it holds an earlier run",
+    "--data": "the folder with the data set's files; the same as --data_model.folder",
+}
+COMMANDS: Mapping[str, Command] = {
+    "compare": Command("Simulate, predict, and put both on one plot.", _CONFIG, _RUN_OPTIONS),
+    "simulate": Command("Simulate online SGD.", _CONFIG, _RUN_OPTIONS),
+    "solve": Command("Predict by theory alone.", _CONFIG, _RUN_OPTIONS),
+    "plot": Command("Draw the figures of a run again.", ("run", "the directory of the run")),
+    "presets": Command("List the configurations that come with gmmdyn."),
+    "plugins": Command("List the components that installed plugins provide."),
+}
+RUNS = ("compare", "simulate", "solve")
+_OVERRIDES = (
+    "Every number and choice of the configuration is an option too, such as --data_model.variance "
+    "0.1; `gmmdyn {} CONFIG --help` lists them."
+)
+
+
+def command_parser(name: str) -> ArgumentParser:
+    """Return the parser of a command, without the options that depend on a configuration.
+
+    Args:
+        name: one of `COMMANDS`.
+
+    Returns:
+        The parser.
+    """
+    command = COMMANDS[name]
+    parser = ArgumentParser(
+        prog=f"gmmdyn {name}",
+        description=command.summary,
+        epilog=_OVERRIDES.format(name) if name in RUNS else None,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    if command.positional is not None:
+        parser.add_argument(command.positional[0], type=str, help=command.positional[1])
+    for option, text in command.options.items():
+        if text.startswith("flag:"):
+            parser.add_argument(option, action="store_true", help=text.removeprefix("flag: "))
+        else:
+            parser.add_argument(option, type=str | None, help=text)
+    return parser

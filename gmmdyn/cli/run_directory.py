@@ -1,0 +1,120 @@
+"""A directory of results that is there complete, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from gmmdyn.errors import ConfigError, OutputError
+
+CONFIG = "config.yaml"
+SIMULATION = "simulation.nc"
+THEORY = "theory.nc"
+ERRORS = "errors.png"
+ORDER_PARAMETERS = "order_parameters.png"
+_OURS = {CONFIG, SIMULATION, THEORY, ERRORS, ORDER_PARAMETERS}
+
+
+def default_target(source: str) -> Path:
+    """Return a fresh place for the results of a run.
+
+    Args:
+        source: the preset or YAML file of the run.
+
+    Returns:
+        `runs/<name>-<time>`, with a number after it if that exists.
+    """
+    first = Path("runs", f"{Path(source).stem}-{datetime.now():%Y%m%d-%H%M%S}")
+    target, count = first, 1
+    while target.exists():
+        count += 1
+        target = first.with_name(f"{first.name}-{count}")
+    return target
+
+
+@contextmanager
+def run_directory(target: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a folder that becomes the target if all goes well.
+
+    Args:
+        target: the directory to write.
+        overwrite: whether to replace an earlier run; anything else is never replaced.
+
+    Yields:
+        The folder to write into, beside the target, so that the last step is one rename.
+
+    Raises:
+        ConfigError: if the target is there and may not be replaced.
+        OutputError: if it cannot be written, which is found before the work begins.
+    """
+    _check(target, overwrite)
+    made: list[Path] = []
+    temporary: Path | None = None
+    try:
+        try:
+            made = _make_parents(target)
+            temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
+        except OSError as error:
+            raise OutputError(f"cannot write `{target}`: {error.strerror}.") from None
+        yield temporary
+        # mkdtemp makes folders private; results are as readable as any other.
+        umask = os.umask(0)
+        os.umask(umask)
+        try:
+            temporary.chmod(0o777 & ~umask)
+            _check(target, overwrite)  # again: the run may have taken hours
+            _replace(target, temporary)
+        except OSError as error:
+            raise OutputError(f"cannot write `{target}`: {error.strerror}.") from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for folder in reversed(made):
+            with suppress(OSError):  # not empty: the run is in it
+                folder.rmdir()
+
+
+def _check(target: Path, overwrite: bool) -> None:
+    if not target.is_dir():
+        if target.exists():
+            raise ConfigError(f"`--output` is `{target}`, which is no directory; give another.")
+        return
+    try:
+        names = {entry.name for entry in target.iterdir()}
+    except OSError as error:
+        raise OutputError(f"cannot read `{target}`: {error.strerror}.") from None
+    if names and not overwrite:
+        raise ConfigError(
+            f"`--output` is `{target}`, which is not empty; give another, or `--overwrite`."
+        )
+    if names - _OURS:
+        raise ConfigError(
+            f"`--output` is `{target}`, which holds `{min(names - _OURS)}`, no result of a run; "
+            "it will not be overwritten."
+        )
+
+
+def _replace(target: Path, new: Path) -> None:
+    """Put the new folder in the place of the target, which stays if that fails."""
+    if not target.is_dir():
+        new.rename(target)
+        return
+    old = new.with_name(f"{new.name}-old")
+    target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _make_parents(target: Path) -> list[Path]:
+    missing = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return list(reversed(missing))

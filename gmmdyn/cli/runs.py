@@ -1,0 +1,160 @@
+"""The commands that run an experiment: `compare`, `simulate`, `solve`; and `plot` after them."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gmmdyn import Experiment, Theory, Trajectory, compare
+from gmmdyn.cli import run_directory as places
+from gmmdyn.cli.arguments import Arguments
+from gmmdyn.cli.overrides import configured
+from gmmdyn.config import Configuration
+from gmmdyn.errors import ConfigError, ConvergenceError, DataError, IncompatibleError
+from gmmdyn.files import write_text
+
+if TYPE_CHECKING:
+    from gmmdyn import Comparison
+
+_PACKAGES = ("gmmdyn", "torch", "numpy", "scipy", "pytorch-lightning", "torchdiffeq")
+
+
+def run_command(command: str, arguments: Arguments) -> None:
+    """Run an experiment and write one directory.
+
+    Args:
+        command: `"compare"`, `"simulate"` or `"solve"`.
+        arguments: the words after it.
+
+    Raises:
+        GmmdynError: if the input is bad, or the run fails; what a run had when it failed is kept.
+    """
+    configuration = configured(command, arguments)
+    if configuration is None:
+        return
+    output = arguments.last("--output")
+    source = arguments.positional[0]
+    target = places.default_target(source) if output is None else Path(output)
+    failure: ConvergenceError | None = None
+    with places.run_directory(target, "--overwrite" in arguments.flags) as folder:
+        record = _header(command, arguments) + configuration.resolved().to_yaml()
+        write_text(folder / places.CONFIG, record)
+        experiment = configuration.experiment()
+        theory = None if command == "simulate" else _theory(command, configuration, experiment)
+        simulated = predicted = None
+        try:
+            if command == "solve":
+                assert theory is not None
+                predicted = _solved(configuration, experiment, theory)
+            else:
+                simulated = _simulated(configuration, experiment)
+                if theory is not None:
+                    predicted = experiment.solve(theory, times=simulated.times)
+        except ConvergenceError as error:
+            if error.partial is None and simulated is None:
+                raise
+            failure = error
+            if error.partial is not None and error.partial.source == "simulation":
+                simulated = error.partial
+            else:
+                predicted = error.partial
+        report = _write(folder, simulated, predicted)
+    print(report)
+    print(f"written to {target}")
+    if failure is not None:
+        raise failure
+
+
+def draw_again(run: Path) -> None:
+    """Draw the figures of a run again and print its table.
+
+    Args:
+        run: the directory of a run that simulated.
+
+    Raises:
+        DataError: if it is none.
+        OutputError: if the figures cannot be written.
+    """
+    if not (run / places.SIMULATION).is_file():
+        raise DataError(f"`{run}` has no `{places.SIMULATION}`; give the directory of a run.")
+    has_theory = (run / places.THEORY).is_file()
+    comparison = compare(
+        Trajectory.load(run / places.SIMULATION),
+        Trajectory.load(run / places.THEORY) if has_theory else None,
+    )
+    _draw(run, comparison)
+    print(comparison.table())
+    print(f"written to {run}")
+
+
+def _theory(command: str, configuration: Configuration, experiment: Experiment) -> Theory | None:
+    """Build the theory, or say why there is none."""
+    theory = configuration.predictor()
+    if theory is None:
+        if command == "solve":
+            raise ConfigError("the configuration has no `theory`; give `--theory.name`.")
+        print("gmmdyn: no theory is asked for: simulation only.", file=sys.stderr)
+        return None
+    try:
+        experiment.check(theory)
+    except IncompatibleError as error:
+        if command == "solve":
+            raise
+        print(f"gmmdyn: simulation only: {error}", file=sys.stderr)
+        return None
+    return theory
+
+
+def _simulated(configuration: Configuration, experiment: Experiment) -> Trajectory:
+    options = {"progress": None, **configuration.simulation}
+    return experiment.simulate(**options)
+
+
+def _solved(configuration: Configuration, experiment: Experiment, theory: Theory) -> Trajectory:
+    grid = {k: v for k, v in configuration.simulation.items() if k in ("duration", "times")}
+    return experiment.solve(theory, **grid)
+
+
+def _write(folder: Path, simulated: Trajectory | None, predicted: Trajectory | None) -> str:
+    """Write results and figures; return the table."""
+    if simulated is not None:
+        simulated.save(folder / places.SIMULATION)
+    if predicted is not None:
+        predicted.save(folder / places.THEORY)
+    if simulated is None:
+        assert predicted is not None
+        return _table(predicted)
+    comparison = compare(simulated, predicted)
+    _draw(folder, comparison)
+    return comparison.table()
+
+
+def _draw(folder: Path, comparison: Comparison) -> None:
+    comparison.plot(folder / places.ERRORS)
+    comparison.plot_order_parameters(folder / places.ORDER_PARAMETERS)
+
+
+def _table(predicted: Trajectory, rows: int = 8) -> str:
+    """Return both errors of a theory at some of its times."""
+    last = predicted.times.size - 1
+    chosen = sorted({round(i * last / max(rows - 1, 1)) for i in range(rows)})
+    lines = ["        t      pmse  classification error"]
+    lines += [
+        f"{predicted.times[i]:9.4g}  {predicted.pmse[i]:8.5f}  "
+        f"{predicted.classification_error[i]:20.5f}"
+        for i in chosen
+    ]
+    return "\n".join(lines)
+
+
+def _header(command: str, arguments: Arguments) -> str:
+    words = shlex.join(["gmmdyn", command, *arguments.words()])
+    versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    return (
+        f"# Written by: {' '.join(words.split())}\n"
+        f"# Python {platform.python_version()}, {versions}\n"
+    )

@@ -1,0 +1,333 @@
+"""Simulation and theory side by side: z-scores, a table, figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gmmdyn.errors import ArgumentError, IncompatibleError, RangeError, ShapeError
+from gmmdyn.estimate import Estimate
+from gmmdyn.trajectory import CURVES, Trajectory
+
+if TYPE_CHECKING:
+    from gmmdyn.plot import Figure
+
+# Simulated weights are float32: differences below this, relative plus absolute, are rounding.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True)
+class Comparison:
+    r"""A simulation and what a theory predicts for it.
+
+    The score of a curve at one time is $z = (m - p) / \sqrt{s_m^2 + s_p^2}$: the mean $m$ over
+    replicas with its standard error $s_m$, the prediction $p$ with its integration error $s_p$ (0
+    where the theory estimates none). It counts statistical error only. Theory is the limit of
+    large D, so deviations of order 1/D are expected beside it and show as |z| above 1 once replicas
+    are many. Standard errors are themselves estimated: with N replicas z of a correct theory
+    follows Student's t with N - 1 degrees of freedom, whose tails are heavy when N is small. Times
+    share their replicas, so their z are not independent.
+
+    Attributes:
+        simulated: the simulation, with or without its replicas averaged.
+        predicted: the theory, or None where none applies.
+        bayes_error: the smallest classification error possible, or None if unknown.
+
+    Raises:
+        ArgumentError: if an argument is no trajectory.
+        IncompatibleError: if `simulated` is no simulation, `predicted` no theory, they describe
+            different experiments, or they have no curve in common.
+        ShapeError: if they have different numbers of units or clusters.
+        RangeError: if they have no time in common.
+    """
+
+    simulated: Trajectory
+    predicted: Trajectory | None = None
+    bayes_error: Estimate | None = None
+
+    def __post_init__(self) -> None:
+        _check_source("simulated", self.simulated, "simulation")
+        if self.predicted is None:
+            return
+        _check_source("predicted", self.predicted, "theory")
+        _check_same_experiment(self.simulated.metadata, self.predicted.metadata)
+        if not self.names:
+            raise IncompatibleError("`simulated` and `predicted` have no curve in common.")
+        for name in self.names:
+            count = len(CURVES[name])
+            ours, theirs = (t[name].shape[-count:] for t in (self.simulated, self.predicted))
+            if count and ours != theirs:
+                raise ShapeError(
+                    f"`{name}` of `simulated` has units and clusters {ours} but that of "
+                    f"`predicted` has {theirs}; compare runs of one experiment."
+                )
+        if self.times.size == 0:
+            raise RangeError(
+                f"`simulated` covers t = {_span(self.simulated.times)} and `predicted` "
+                f"t = {_span(self.predicted.times)}; solve the theory for the times of the "
+                "simulation."
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The curves that both have, or that the simulation has if there is no prediction."""
+        both = self.simulated if self.predicted is None else self.predicted
+        return tuple(n for n in CURVES if n in self.simulated.curves and n in both.curves)
+
+    @property
+    def times(self) -> np.ndarray:
+        """The simulation's times that the prediction covers, shape `(T,)`."""
+        return np.asarray(self.simulated.times[self._covered])
+
+    @property
+    def _covered(self) -> np.ndarray:
+        times = self.simulated.times
+        if self.predicted is None:
+            return np.full(times.shape, True)
+        known = self.predicted.times[np.isfinite(self.predicted.times)]
+        if known.size == 0:
+            return np.full(times.shape, False)
+        slack = 1e-9 * known[-1]
+        return np.asarray((times >= known[0] - slack) & (times <= known[-1] + slack))
+
+    def simulation(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return what was measured at `times`.
+
+        Args:
+            name: a curve.
+
+        Returns:
+            The mean over replicas and its standard error, each `(T, ...)`; the standard error is
+            NaN if it is unknown, as for one replica. Where all replicas count the same number of
+            errors, so that their spread says nothing, the standard error of the classification
+            error is that of the count, or of one wrong point if there is none.
+
+        Raises:
+            RangeError: if there is no such curve.
+        """
+        value = self.simulated[name]
+        count = self.simulated.replicas
+        mean = value if count is None else value.mean(axis=1)
+        error = self.simulated.standard_error(name)
+        if count is None and name not in self.simulated.errors:
+            error = np.full_like(error, np.nan)
+        size = self.simulated.metadata.get("test_size")
+        if name == "classification_error" and size and count:
+            points = size * count
+            rate = np.clip(mean, 1 / points, 1 - 1 / points)
+            error = np.where(error == 0, np.sqrt(rate * (1 - rate) / points), error)
+        return mean[self._covered], error[self._covered]
+
+    def theory(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return what is predicted at `times`.
+
+        Args:
+            name: a curve.
+
+        Returns:
+            The prediction and its integration error, each `(T, ...)`; linear in log t between the
+            times of the prediction (in t after t = 0), exact at them.
+
+        Raises:
+            IncompatibleError: if there is no prediction.
+            RangeError: if there is no such curve.
+        """
+        if self.predicted is None:
+            raise IncompatibleError("there is no prediction to compare with; give `predicted`.")
+        finite = np.isfinite(self.predicted.times)
+        known = self.predicted.times[finite]
+        curves = (self.predicted.mean()[name], self.predicted.standard_error(name))
+        value, error = (_interpolated(known, curve[finite], self.times) for curve in curves)
+        return value, error
+
+    def z_scores(self, name: str) -> np.ndarray:
+        r"""Return how many standard errors the simulation is above the theory.
+
+        Args:
+            name: a curve.
+
+        Returns:
+            $z = (m - p) / \sqrt{s_m^2 + s_p^2}$, shape `(T, ...)` at `times`. Where neither has
+            an error, as at t = 0, it is 0 if they agree to rounding (1e-6) and infinite if
+            not. NaN if the standard error is unknown, as for one replica.
+
+        Raises:
+            IncompatibleError: if there is no prediction.
+            RangeError: if there is no such curve.
+        """
+        (mean, mean_error), (theory, theory_error) = self.simulation(name), self.theory(name)
+        difference = mean - theory
+        error = np.hypot(mean_error, theory_error)
+        scale = 1 + np.abs(theory)
+        # The mean of equal replicas is off by rounding in float64, and so is their spread.
+        certain = error <= 1e-12 * scale
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = np.where(certain, np.copysign(np.inf, difference), difference / error)
+        alike = (np.abs(difference) <= ROUNDING * scale) & (error <= ROUNDING * scale)
+        return np.where(alike, 0.0, z)
+
+    def worst(self, name: str) -> tuple[float, float]:
+        """Return where a curve is furthest from the theory.
+
+        Args:
+            name: a curve.
+
+        Returns:
+            The time, and z of the entry with the largest |z|; both NaN if no z is known.
+
+        Raises:
+            IncompatibleError: if there is no prediction.
+            RangeError: if there is no such curve.
+        """
+        z = self.z_scores(name).reshape(self.times.size, -1)
+        size = np.where(np.isnan(z), -1.0, np.abs(z))
+        time, entry = np.unravel_index(int(size.argmax()), size.shape)
+        if size[time, entry] < 0:
+            return float("nan"), float("nan")
+        return float(self.times[time]), float(z[time, entry])
+
+    def table(self, rows: int = 8) -> str:
+        """Return a short table in plain text.
+
+        Args:
+            rows: how many times to show, log-spaced from the first to the last; at least 2.
+
+        Returns:
+            Lines with both errors, simulated and predicted, and their z; then the Bayes error, the
+            largest |z| of every curve, and what z means.
+
+        Raises:
+            RangeError: if `rows` is too small.
+        """
+        from gmmdyn.tables import comparison_table
+
+        return comparison_table(self, rows)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """Draw both errors against time.
+
+        Args:
+            path: a PNG or PDF file to write as well; an existing one is replaced.
+
+        Returns:
+            The figure: simulation as points with standard errors, theory as lines, the Bayes error
+            dashed.
+
+        Raises:
+            RangeError: if the ending of `path` is unknown.
+            OutputError: if it cannot be written.
+        """
+        from gmmdyn.plot import plot_errors
+
+        return plot_errors(self, path)
+
+    def plot_order_parameters(self, path: str | Path | None = None) -> Figure:
+        """Draw Q, R and v against time.
+
+        Args:
+            path: a PNG or PDF file to write as well; an existing one is replaced.
+
+        Returns:
+            The figure: simulation as points with standard errors, theory as lines.
+
+        Raises:
+            RangeError: if no order parameters were recorded or the ending of `path` is unknown.
+            OutputError: if it cannot be written.
+        """
+        from gmmdyn.plot import plot_order_parameters
+
+        return plot_order_parameters(self, path)
+
+
+def compare(simulated: Trajectory, predicted: Trajectory | None = None) -> Comparison:
+    """Compare a simulation with what a theory predicts for it.
+
+    Args:
+        simulated: from `Experiment.simulate`; replicas are averaged.
+        predicted: from `Experiment.solve` of the same experiment, on the same or other times; None
+            if no theory applies.
+
+    Returns:
+        The comparison, with the Bayes error that the simulation recorded, if any.
+
+    Raises:
+        ArgumentError: if an argument is no trajectory.
+        IncompatibleError: if `simulated` is no simulation, `predicted` no theory, they describe
+            different experiments (the message says which part differs), or they have no curve in
+            common.
+        ShapeError: if they have different numbers of units or clusters.
+        RangeError: if they have no time in common, as with a fixed point.
+
+    Examples:
+        >>> import numpy as np
+        >>> from gmmdyn.compare import compare
+        >>> from gmmdyn.trajectory import Trajectory
+        >>> runs = Trajectory(np.ones(1), {"pmse": np.array([[0.1, 0.3]])}, "simulation")
+        >>> line = Trajectory(np.ones(1), {"pmse": np.array([0.1])}, "theory")
+        >>> compare(runs, line).z_scores("pmse").round(6)
+        array([1.])
+    """
+    known = simulated.metadata.get("bayes_error") if isinstance(simulated, Trajectory) else None
+    bayes_error = None if known is None else Estimate(known["value"], known["standard_error"])
+    return Comparison(simulated, predicted, bayes_error)
+
+
+def _check_source(name: str, value: Any, source: str) -> None:
+    if not isinstance(value, Trajectory):
+        raise ArgumentError(f"`{name}` is a {type(value).__name__}; give a Trajectory.")
+    if value.source != source:
+        raise IncompatibleError(
+            f"`{name}` is a {value.source}; give the simulation first and the theory second."
+        )
+
+
+def _check_same_experiment(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    if "experiment" not in ours or "experiment" not in theirs:
+        return
+    # A trajectory that was saved and loaded has lists where it had tuples.
+    first, second = (json.loads(json.dumps(x["experiment"])) for x in (ours, theirs))
+    where = _difference(first, second, "")
+    if where is not None:
+        raise IncompatibleError(
+            f"`simulated` and `predicted` differ in {where}; simulate and solve one experiment."
+        )
+
+
+def _difference(ours: Any, theirs: Any, path: str) -> str | None:
+    """Say where two nested mappings first differ, or None if they do not."""
+    if ours == theirs:
+        return None
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in [*ours, *(key for key in theirs if key not in ours)]:
+            below = f"{path}.{key}" if path else key
+            found = _difference(ours.get(key), theirs.get(key), below)
+            if found is not None:
+                return found
+        return None  # an option left out is one that is None
+    if isinstance(ours, dict | list) or isinstance(theirs, dict | list):
+        return f"`{path}`"
+    return f"`{path}` ({ours!r} and {theirs!r})"
+
+
+def _span(times: np.ndarray) -> str:
+    if times.size == 0:
+        return "no time"
+    return f"{times[0]:g}" if times[0] == times[-1] else f"{times[0]:g} to {times[-1]:g}"
+
+
+def _interpolated(known: np.ndarray, values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Interpolate linearly in log t, or in t in the interval that starts at 0."""
+    if known.size == 1:
+        return np.repeat(values, times.size, axis=0)
+    right = np.clip(np.searchsorted(known, times), 1, known.size - 1)
+    low, high = known[right - 1], known[right]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        linear, logarithmic = (times - low) / (high - low), np.log(times / low) / np.log(high / low)
+    weight = np.nan_to_num(np.where(low > 0, logarithmic, linear))  # NaN where a time repeats
+    weight = np.clip(weight, 0, 1).reshape(-1, *(1,) * (values.ndim - 1))
+    return np.asarray((1 - weight) * values[right - 1] + weight * values[right])

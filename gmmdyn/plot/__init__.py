@@ -1,0 +1,16 @@
+"""Figures of trajectories and comparisons; the only place that imports matplotlib.
+
+Figures belong to no window and to no global state of pyplot: they are returned, and written to a
+file if a path is given.
+"""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure as Figure
+
+from gmmdyn.plot.curves import plot_errors as plot_errors
+from gmmdyn.plot.curves import plot_trajectory as plot_trajectory
+from gmmdyn.plot.order_parameters import plot_order_parameters as plot_order_parameters
+from gmmdyn.plot.style import save_figure as save_figure
+
+__all__ = ["Figure", "plot_errors", "plot_order_parameters", "plot_trajectory", "save_figure"]

@@ -1,0 +1,153 @@
+"""The two errors against time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from gmmdyn.estimate import Estimate
+from gmmdyn.plot import style
+from gmmdyn.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from gmmdyn.compare import Comparison
+
+LABELS = {
+    "pmse": r"pmse  $\frac{1}{2}\,\langle (y - \varphi)^2 \rangle$",
+    "classification_error": "classification error",
+}
+
+MOST_DECADES = 1e8  # a prediction of 1e-80 would flatten all that can be measured
+
+
+def plot_errors(comparison: Comparison, path: str | Path | None = None) -> Figure:
+    """Draw pmse and classification error against t = samples/D on a logarithmic axis.
+
+    Args:
+        comparison: a simulation and what was predicted for it, if anything.
+        path: a PNG or PDF file to write as well; an existing one is replaced.
+
+    Returns:
+        Simulation as points with the standard error over replicas, theory as lines, the Bayes error
+        as a dashed line. An error that spans more than a decade has a logarithmic axis. t = 0 has
+        no place on the axis and is left out.
+
+    Raises:
+        RangeError: if the ending of `path` is unknown.
+        OutputError: if it cannot be written.
+    """
+    return _plot(comparison.simulated, comparison.predicted, comparison.bayes_error, path)
+
+
+def plot_trajectory(trajectory: Trajectory, path: str | Path | None = None) -> Figure:
+    """Draw the errors of one trajectory.
+
+    Args:
+        trajectory: a simulation or a prediction.
+        path: a PNG or PDF file to write as well; an existing one is replaced.
+
+    Returns:
+        A figure as that of `plot_errors`.
+
+    Raises:
+        RangeError: if no time is finite, as for a fixed point, or the ending of `path` is unknown.
+        OutputError: if it cannot be written.
+    """
+    known = trajectory.metadata.get("bayes_error")
+    bayes_error = None if known is None else Estimate(known["value"], known["standard_error"])
+    if trajectory.source == "simulation":
+        return _plot(trajectory, None, bayes_error, path)
+    return _plot(None, trajectory, bayes_error, path)
+
+
+def _plot(
+    simulated: Trajectory | None,
+    predicted: Trajectory | None,
+    bayes_error: Estimate | None,
+    path: str | Path | None,
+) -> Figure:
+    drawn = [t for t in (simulated, predicted) if t is not None]
+    logarithmic = style.time_is_logarithmic(*drawn)
+    names = [name for name in LABELS if any(name in t.curves for t in drawn)]
+    with mpl.rc_context(style.RC):
+        figure = style.new_figure(4.6 * len(names), 4.1)
+        panels = figure.subplots(1, len(names), squeeze=False)[0]
+        handles: list[Any] = []  # artists and containers; matplotlib's types allow no containers
+        for name, axes in zip(names, panels, strict=True):
+            if simulated is not None and name in simulated.curves:
+                handles.append(_draw_points(axes, simulated, name, logarithmic))
+            if predicted is not None and name in predicted.curves:
+                handles.append(_draw_line(axes, predicted, name, logarithmic))
+            _scale(axes, [t[name] for t in drawn if name in t.curves])
+            if name == "classification_error" and bayes_error is not None:
+                handles.append(_draw_bayes(axes, bayes_error.value))
+            axes.set_ylabel(LABELS[name])
+            style.label_time(axes, logarithmic)
+        figure.suptitle(style.title_of(drawn[0], simulated))
+        entries = {str(handle.get_label()): handle for handle in handles}
+        figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3)
+    if path is not None:
+        style.save_figure(figure, path)
+    return figure
+
+
+def _draw_points(
+    axes: Axes, simulated: Trajectory, name: str, logarithmic: bool
+) -> ErrorbarContainer:
+    kept = style.on_axis(simulated, logarithmic)
+    mean, error = simulated.mean()[name][kept], simulated.standard_error(name)[kept]
+    known = bool(np.isfinite(error).any())
+    return axes.errorbar(
+        simulated.times[kept],
+        mean,
+        yerr=error if known else None,
+        fmt="o",
+        color=style.SIMULATION,
+        markerfacecolor="white",
+        markeredgewidth=1.1,
+        elinewidth=1.1,
+        label="simulation, mean ± standard error" if known else "simulation",
+        zorder=3,
+    )
+
+
+def _draw_line(axes: Axes, predicted: Trajectory, name: str, logarithmic: bool) -> Line2D:
+    kept = style.on_axis(predicted, logarithmic)
+    (line,) = axes.plot(
+        predicted.times[kept],
+        predicted.mean()[name][kept],
+        color=style.THEORY,
+        label="theory",
+        zorder=4,
+    )
+    return line
+
+
+def _scale(axes: Axes, curves: list[np.ndarray]) -> None:
+    """Make the axis logarithmic if the values span more than a decade."""
+    values = np.concatenate([curve.ravel() for curve in curves])
+    positive = values[np.isfinite(values) & (values > 0)]
+    if positive.size and positive.max() > 10 * positive.min():
+        style.logarithmic_axis(axes, "y")
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], positive.max() / MOST_DECADES))
+    elif positive.size:
+        axes.set_ylim(bottom=0)
+
+
+def _draw_bayes(axes: Axes, value: float) -> Line2D:
+    label = f"Bayes error {value:.3g}"
+    low, high = axes.get_ylim()
+    if axes.get_yscale() == "log" and value < low / 10:
+        # A logarithmic axis down to it would flatten the curves.
+        label += " (below the axis)"
+        axes.set_ylim(low, high)
+    return axes.axhline(
+        value, linestyle="--", color=style.BAYES, linewidth=1.3, label=label, zorder=2
+    )

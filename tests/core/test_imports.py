@@ -1,0 +1,102 @@
+"""The import rules of the architecture, and what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gmmdyn as gd
+
+ROOT = Path(gd.__file__).parent
+PLUGINS = ROOT.parent / "plugins"
+
+
+def imports(path: Path):
+    """Every module that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+CORE = sorted(ROOT.rglob("*.py"))
+OWN = sorted(PLUGINS.rglob("*.py")) if PLUGINS.is_dir() else []
+
+
+def test_there_are_files_to_look_at():
+    assert len(CORE) > 25
+    assert len(OWN) > 10 or not PLUGINS.is_dir()
+
+
+def test_the_core_imports_no_plugin():
+    for path in CORE:
+        assert not [name for name in imports(path) if name.startswith("gmmdyn_")], path
+
+
+def test_plugins_import_public_names_and_never_each_other():
+    public = {"gmmdyn", "gmmdyn.interfaces", "gmmdyn.errors", "gmmdyn.checks", "gmmdyn.linalg"}
+    for path in OWN:
+        own = path.relative_to(PLUGINS).parts[0]
+        for name in imports(path):
+            if name.split(".")[0].startswith("gmmdyn"):
+                assert name in public or name.split(".")[0] == own, (path, name)
+
+
+def test_interfaces_import_values_and_errors_only():
+    allowed = {
+        "gmmdyn.interfaces",
+        "gmmdyn.errors",
+        "gmmdyn.algorithm",
+        "gmmdyn.bayes",
+        "gmmdyn.estimate",
+        "gmmdyn.order_parameters",
+        "gmmdyn.trajectory",
+    }
+    for path in (ROOT / "interfaces").glob("*.py"):
+        for name in imports(path):
+            if name.startswith("gmmdyn"):
+                assert name in allowed or name.rpartition(".")[0] in allowed or name == "gmmdyn", (
+                    path,
+                    name,
+                )
+
+
+@pytest.mark.parametrize(
+    ("package", "home"), [("pytorch_lightning", "training"), ("matplotlib", "plot")]
+)
+def test_heavy_packages_have_one_home(package, home):
+    for path in CORE:
+        if home not in path.relative_to(ROOT).parts:
+            assert package not in {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_lightning_the_other_package_is_never_imported():
+    for path in [*CORE, *OWN]:
+        assert "lightning" not in {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_the_public_names_are_one_list():
+    for name in gd.__all__:
+        assert getattr(gd, name) is not None
+    typed = set()
+    for node in ast.walk(ast.parse((ROOT / "__init__.py").read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gmmdyn."):
+            typed |= {(alias.name, node.module.removeprefix("gmmdyn.")) for alias in node.names}
+    assert typed == set(gd._HOME.items())
+    with pytest.raises(AttributeError, match="no attribute `Trajektory`"):
+        _ = gd.Trajektory
+
+
+def test_importing_gmmdyn_imports_nothing_heavy():
+    code = (
+        "import sys, gmmdyn\n"
+        "heavy = {'torch', 'pytorch_lightning', 'matplotlib', 'xarray', 'numba', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

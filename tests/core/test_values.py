@@ -1,0 +1,151 @@
+"""The values that pass between parts: algorithm, order parameters, trajectory, times."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gmmdyn as gd
+from gmmdyn.errors import DataError, OutputError, RangeError, ShapeError
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"learning_rate": 0}, "learning_rate"),
+        ({"learning_rate": -0.1}, "learning_rate"),
+        ({"learning_rate": "fast"}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": True}, "learning_rate"),
+        ({"learning_rate": 0.1, "weight_decay": -1}, "weight_decay"),
+        ({"learning_rate": 0.1, "train_readout": "no"}, "train_readout"),
+    ],
+)
+def test_bad_rates_are_named(options, name):
+    with pytest.raises(RangeError, match=f"`{name}` is"):
+        gd.OnlineSGD(**options)
+
+
+def test_order_parameters_take_arrays_and_check_shapes():
+    state = gd.OrderParameters(Q=np.eye(2), R=[[1, 2], [3, 4], [5, 6]], v=[1, 1], b=[0.5, 0])
+    assert state.Q.dtype == torch.float64
+    assert state.field_mean.tolist() == [[1.5, 2], [3.5, 4], [5.5, 6]]
+    for wrong in (
+        {"Q": np.eye(3)},
+        {"R": np.ones((3, 3))},
+        {"R": np.ones(2)},
+        {"b": np.ones(3)},
+        {"covariance": np.ones((2, 2, 2))},
+    ):
+        with pytest.raises(ShapeError, match=next(iter(wrong))):
+            gd.OrderParameters(**{"Q": np.eye(2), "R": np.ones((3, 2)), "v": np.ones(2), **wrong})
+
+
+def trajectory(replicas=None, times=3):
+    rng = np.random.default_rng(0)
+    runs = () if replicas is None else (replicas,)
+    t = np.arange(times, dtype=float)
+    shapes = {"pmse": (), "classification_error": (), "Q": (2, 2), "R": (3, 2), "v": (2,)}
+    curves = {name: rng.random((times, *runs, *shape)) for name, shape in shapes.items()}
+    source = "theory" if replicas is None else "simulation"
+    errors = {"pmse": np.full(times, 0.1)} if replicas is None else {}
+    return gd.Trajectory(t, curves, source, errors, {"seed": 3, "none": None})
+
+
+@pytest.mark.parametrize("replicas", [None, 1, 4])
+def test_what_is_saved_is_loaded(tmp_path, replicas):
+    before = trajectory(replicas)
+    after = gd.Trajectory.load(before.save(tmp_path / "new" / "run.nc"))
+    assert after.source == before.source
+    assert after.metadata == before.metadata
+    assert after.replicas == replicas
+    np.testing.assert_array_equal(after.times, before.times)
+    for group in ("curves", "errors"):
+        ours, theirs = getattr(after, group), getattr(before, group)
+        assert set(ours) == set(theirs)
+        for name in theirs:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["run.nc"]
+
+
+def test_the_dataset_is_labelled():
+    dataset = trajectory(4).to_xarray()
+    assert dataset["Q"].dims == ("time", "replica", "unit", "unit_")
+    assert dataset["R"].dims == ("time", "replica", "cluster", "unit")
+    assert dataset["v"].dims == ("time", "replica", "unit")
+    assert trajectory().to_xarray()["pmse_se"].dims == ("time",)
+
+
+def test_means_and_standard_errors_over_replicas():
+    run = trajectory(4)
+    mean = run.mean()
+    np.testing.assert_allclose(mean.pmse, run.pmse.mean(1))
+    np.testing.assert_allclose(mean.errors["R"], run["R"].std(1, ddof=1) / 2)
+    assert np.isnan(trajectory(1).mean().errors["pmse"]).all()
+    assert trajectory().standard_error("pmse").tolist() == [0.1] * 3
+    assert trajectory().standard_error("v").tolist() == [[0, 0]] * 3
+
+
+def test_a_recorded_state_can_start_a_theory():
+    run = trajectory(4)
+    np.testing.assert_allclose(run.order_parameters(1, replica=2).R, run["R"][1, 2])
+    np.testing.assert_allclose(run.order_parameters(-1).Q, run["Q"][-1].mean(0))
+    for index, replica in ((3, None), (0, 4), (0, -1)):
+        with pytest.raises(RangeError):
+            run.order_parameters(index, replica)
+
+
+def test_bad_trajectories_are_refused():
+    with pytest.raises(ShapeError, match="`pmse`"):
+        gd.Trajectory([0, 1], {"pmse": np.zeros(3)}, "theory")
+    with pytest.raises(ShapeError, match="unknown curve"):
+        gd.Trajectory([0, 1], {"loss": np.zeros(2)}, "theory")
+    with pytest.raises(ShapeError, match="`times`"):
+        gd.Trajectory([1, 0], {}, "theory")
+    with pytest.raises(RangeError, match="no curve `b`"):
+        _ = trajectory()["b"]
+
+
+def test_files_that_are_no_trajectory_are_named(tmp_path):
+    broken = tmp_path / "x.nc"
+    broken.write_bytes(b"no such thing")
+    for path in (broken, tmp_path / "none.nc"):
+        with pytest.raises(DataError, match=r"\.nc` is not a trajectory"):
+            gd.Trajectory.load(path)
+
+
+def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    run = trajectory()
+    target = tmp_path / "run.nc"
+
+    def full(self, path, **options):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("xarray.Dataset.to_netcdf", full)
+    with pytest.raises(OutputError, match=r"run\.nc`: No space left on device"):
+        run.save(target)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        run.save(tmp_path / "file" / "run.nc")
+
+
+@given(
+    st.floats(0.5, 1e6), st.integers(2, 10_000), st.integers(1, 80)
+)
+def test_recording_times_are_whole_samples_in_order(duration, dim, count):
+    times = gd.recording_times(duration, dim, count)
+    assert times[0] == 0
+    assert (np.diff(times) > 0).all()
+    assert times.size <= count + 1
+    np.testing.assert_allclose(times * dim, np.round(times * dim), rtol=1e-9, atol=1e-6)
+    assert abs(times[-1] - duration) <= 0.5 / dim + 1e-9 * duration
+
+
+def test_a_duration_below_one_sample_is_refused():
+    with pytest.raises(RangeError, match="`duration`"):
+        gd.recording_times(1e-4, 100)

@@ -1,0 +1,93 @@
+"""Every registered component passes the checks that plugin authors use."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import gmmdyn as gd
+from gmmdyn import registry, testing
+
+# What a component needs beyond its name; a new one is tested by being registered.
+NEEDED = {
+    "isotropic": {"means": torch.randn(3, 20, generator=torch.Generator().manual_seed(0)) * 3,
+                  "labels": [-1, 1, 1], "priors": [0.5, 0.5, 0.0], "variance": 0.3},
+    "random-covariance": {"means": torch.eye(3, 20) * 5, "labels": [-1, -1, 1],
+                          "per_cluster": True},
+    "from-data": {"covariance": "per-class"},
+    "xor": {"dim": 30, "rho": 0.3},
+    "ring": {"dim": 30, "clusters_per_label": 3},
+    "three-clusters": {"dim": 30, "snr": "mixed"},
+    "random-means": {"dim": 30},
+}
+POINTS = {"monte-carlo": {"samples": 200_000}, "sobol": {"log2_samples": 16}}
+
+
+@pytest.mark.parametrize("name", registry.available("activation"))
+def test_activations(name):
+    testing.check_activation(gd.activation(name))
+
+
+@pytest.mark.parametrize("name", registry.available("data_model"))
+def test_data_models(name):
+    testing.check_data_model(gd.data_model(name, **NEEDED.get(name, {})))
+
+
+@pytest.mark.parametrize("activation", ["relu", "erf", "linear"])
+@pytest.mark.parametrize("name", registry.available("integrator"))
+def test_integrators(name, activation):
+    integrator = gd.integrator(name, **POINTS.get(name, {}))
+    testing.check_integrator(integrator, gd.activation(activation), tolerance=5e-3)
+
+
+class Leaky(gd.Activation):
+    """Two kinks, slopes of both signs: what a user may bring."""
+
+    kinks = (-1.0, 0.5)
+    slopes = (0.1, 1.0, -0.5)
+
+    def forward(self, x):
+        left, right = (x < -1).to(x.dtype), (x > 0.5).to(x.dtype)
+        middle = 1 - left - right
+        return left * (-1 + 0.1 * (x + 1)) + middle * x + right * (0.5 - 0.5 * (x - 0.5))
+
+    def derivative(self, x):
+        left, right = (x < -1).to(x.dtype), (x > 0.5).to(x.dtype)
+        return 0.1 * left + (1 - left - right) - 0.5 * right
+
+
+class Swish(gd.Activation):
+    """Smooth, without a second derivative of its own."""
+
+    def forward(self, x):
+        return x * torch.sigmoid(x)
+
+    def derivative(self, x):
+        s = torch.sigmoid(x)
+        return s + x * s * (1 - s)
+
+
+@pytest.mark.parametrize("activation", [Leaky(), Swish()], ids=["kinks", "smooth"])
+@pytest.mark.parametrize("name", registry.available("integrator"))
+def test_activations_of_a_user(name, activation):
+    testing.check_activation(activation)
+    integrator = gd.integrator(name, **POINTS.get(name, {}))
+    testing.check_integrator(integrator, activation, tolerance=5e-3)
+
+
+class WrongSlope(Swish):
+    def derivative(self, x):
+        return torch.sigmoid(x)
+
+
+class WrongKink(Leaky):
+    slopes = (0.2, 1.0, -0.5)
+
+
+def test_the_checks_can_fail():
+    with pytest.raises(AssertionError, match="`derivative` is off"):
+        testing.check_activation(WrongSlope())
+    with pytest.raises(AssertionError, match="declared as 0.2"):
+        testing.check_activation(WrongKink())
+    with pytest.raises(AssertionError, match="`stein` is off"):
+        testing.check_integrator(gd.integrator("sobol"), WrongKink(), tolerance=5e-3)

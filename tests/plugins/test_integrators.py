@@ -1,0 +1,127 @@
+"""How the error of the integrators falls, and singular covariances."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import gmmdyn as gd
+from gmmdyn.errors import NotPositiveError, RangeError
+from gmmdyn.interfaces import Fields
+
+
+def fields(activation="relu", hidden=3):
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(2, hidden, hidden, generator=generator, dtype=torch.float64)
+    return Fields(
+        mean=torch.randn(2, hidden, generator=generator, dtype=torch.float64) * 0.5,
+        covariance=root @ root.mT / hidden,
+        readout=torch.linspace(-1, 1, hidden, dtype=torch.float64),
+        labels=torch.tensor([-1.0, 1.0], dtype=torch.float64),
+        activation=gd.activation(activation),
+    )
+
+
+def all_moments(integrator, problem):
+    integrator.prepare(problem.mean.shape[-1])
+    return torch.cat([part.flatten() for part in integrator.moments(problem)])
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "activation", "low", "high"),
+    [
+        ("monte-carlo", "samples", "relu", -0.6, -0.4),
+        ("monte-carlo", "samples", "erf", -0.6, -0.4),
+        ("sobol", "log2_samples", "erf", -1.15, -0.75),
+        ("sobol", "log2_samples", "relu", -1.05, -0.65),
+    ],
+)
+def test_the_error_falls_with_the_stated_order(name, option, activation, low, high):
+    problem = fields(activation)
+    exact = all_moments(gd.integrator("sobol", log2_samples=18, seed=99), problem)
+    logs = [6, 8, 10, 12]
+    errors = []
+    for log in logs:
+        value = 2**log if option == "samples" else log
+        gaps = [
+            all_moments(gd.integrator(name, **{option: value}, seed=seed), problem) - exact
+            for seed in range(12)
+        ]
+        errors.append(torch.stack(gaps).square().mean().sqrt())
+    slope = np.polyfit(np.log(2.0) * np.array(logs), np.log(errors), 1)[0]
+    assert low < slope < high
+
+
+@pytest.mark.parametrize("name", ["monte-carlo", "sobol"])
+def test_identical_units_and_frozen_units_are_no_special_case(name):
+    """K = 2 identical units with readouts v/2 each are one unit with readout v."""
+    integrator = gd.integrator(name)
+    one = Fields(
+        mean=torch.tensor([[0.3]], dtype=torch.float64),
+        covariance=torch.tensor([[[0.8]]], dtype=torch.float64),
+        readout=torch.tensor([0.9], dtype=torch.float64),
+        labels=torch.ones(1, dtype=torch.float64),
+        activation=gd.activation("relu"),
+    )
+    two = one._replace(
+        mean=one.mean.expand(1, 2),
+        covariance=one.covariance.expand(1, 2, 2),
+        readout=torch.tensor([0.45, 0.45], dtype=torch.float64),
+    )
+    integrator.prepare(1)
+    single = integrator.moments(one)
+    integrator.prepare(2)
+    double = integrator.moments(two)
+    for k in range(2):
+        torch.testing.assert_close(double.drive[:, k], single.drive[:, 0], atol=2e-2, rtol=0)
+        total = double.stein[:, k].sum(-1)
+        torch.testing.assert_close(total, single.stein[:, 0, 0], atol=3e-2, rtol=0)
+    dead = two._replace(covariance=torch.zeros(1, 2, 2, dtype=torch.float64))
+    for part in integrator.moments(dead):
+        assert bool(torch.isfinite(part).all())
+
+
+def test_an_output_of_exactly_zero_is_an_error():
+    """Two units far below their kink: the output is 0 whatever the label."""
+    problem = Fields(
+        mean=torch.full((2, 2), -50.0, dtype=torch.float64),
+        covariance=torch.eye(2, dtype=torch.float64).expand(2, 2, 2),
+        readout=torch.ones(2, dtype=torch.float64),
+        labels=torch.tensor([-1.0, 1.0], dtype=torch.float64),
+        activation=gd.activation("relu"),
+    )
+    integrator = gd.integrator("monte-carlo", samples=100)
+    integrator.prepare(2)
+    assert integrator.errors(problem).classification_error.tolist() == [1, 1]
+    assert integrator.errors(problem).pmse.tolist() == [0.5, 0.5]
+
+
+def test_a_batch_of_states_is_each_state():
+    problem = fields()
+    integrator = gd.integrator("sobol", log2_samples=8)
+    integrator.prepare(3)
+    one = integrator.moments(problem)
+    stacked = problem._replace(
+        mean=torch.stack([problem.mean, problem.mean * 0.5]),
+        covariance=torch.stack([problem.covariance, problem.covariance * 2]),
+        readout=torch.stack([problem.readout, problem.readout * 3]),
+    )
+    both = integrator.moments(stacked)
+    for part, parts in zip(one, both, strict=True):
+        torch.testing.assert_close(parts[0], part)
+
+
+def test_negative_covariances_are_refused():
+    problem = fields()
+    bad = problem._replace(covariance=-problem.covariance)
+    integrator = gd.integrator("sobol", log2_samples=4)
+    integrator.prepare(3)
+    with pytest.raises(NotPositiveError, match="negative eigenvalue"):
+        integrator.moments(bad)
+
+
+def test_bad_options_are_named():
+    for name, options in (("monte-carlo", {"samples": 1}), ("sobol", {"log2_samples": 25})):
+        with pytest.raises(RangeError, match=f"`{next(iter(options))}`"):
+            gd.integrator(name, **options)

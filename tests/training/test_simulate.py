@@ -1,0 +1,252 @@
+"""Simulation through Lightning: recording, resuming, diverging, a trainer of one's own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+
+import gmmdyn as gd
+from gmmdyn.errors import ConfigError, DivergenceError, IncompatibleError, OutputError, RangeError
+from gmmdyn.training import DenseEngine, OnlineLearning, Recorder, Segment
+from gmmdyn.training.evaluation import errors_from_fields, errors_from_inputs
+
+DIM = 50
+
+
+def experiment(rate=0.3, activation="relu", mixture=None, **options):
+    mixture = mixture or gd.data_model("xor", dim=DIM, variance=0.2)
+    options = {"hidden": 4, "init_scale": 0.7, "seed": 1, **options}
+    network = gd.network("committee", dim=DIM, activation=activation, **options)
+    return gd.Experiment(mixture, network, gd.OnlineSGD(rate, 0.01))
+
+
+def test_the_record_has_every_time_replica_and_curve():
+    times = [0, 0.02, 1.0, 3.0]
+    run = experiment().simulate(times=times, replicas=3, block_size=64)
+    np.testing.assert_allclose(run.times, times)
+    assert run.replicas == 3
+    shapes = {name: value.shape for name, value in run.curves.items()}
+    assert shapes == {
+        "pmse": (4, 3),
+        "classification_error": (4, 3),
+        "Q": (4, 3, 4, 4),
+        "R": (4, 3, 4, 4),
+        "v": (4, 3, 4),
+    }
+    assert np.ptp(run["Q"][0], axis=0).max() == 0  # all from the same weights
+    assert np.ptp(run["Q"][-1], axis=0).max() > 0
+    network = experiment().network.order_parameters(experiment().data_model)
+    np.testing.assert_allclose(run["R"][0, 0], network.R.numpy(), rtol=1e-6)
+
+
+def test_recorded_order_parameters_are_those_of_the_engine_weights():
+    run = experiment().simulate(times=[0, 2.0], seed=7, block_size=64)
+    e = experiment()
+    engine = DenseEngine(e.data_model, e.network, e.algorithm, seed=7, block_size=64)
+    for block in range(2):
+        stop = min(64 * (block + 1), 2 * DIM)
+        engine.advance(Segment(block, 64 * block, stop))
+    w = engine.first_layer[0].double()
+    np.testing.assert_allclose(run["Q"][1, 0], (w @ w.T / DIM).detach().numpy(), rtol=1e-6)
+
+
+def test_recording_times_do_not_change_the_run():
+    few = experiment(dtype="float64").simulate(times=[2.0], seed=1)
+    many = experiment(dtype="float64").simulate(times=np.linspace(0, 2, 11), seed=1)
+    np.testing.assert_allclose(few["Q"][-1], many["Q"][-1], rtol=1e-12)
+    np.testing.assert_array_equal(few["pmse"][-1] - many["pmse"][-1], 0)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
+    options = {"replicas": 2, "seed": 3, "block_size": 37}
+    times = [0, 0.5, 1.3, 2.0, 4.0]
+    whole = experiment().simulate(times=times, **options)
+    path = tmp_path / "half.ckpt"
+    # Stopped in the middle of a block.
+    experiment().simulate(times=times[:3], checkpoint=path, **options)
+    resumed = experiment().simulate(times=times, resume=path, **options)
+    for name, value in whole.curves.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+    with pytest.raises(IncompatibleError, match="other times"):
+        experiment().simulate(times=[0, 1, 2], resume=path, **options)
+    with pytest.raises(ConfigError, match="no checkpoint"):
+        experiment().simulate(times=times, resume=tmp_path / "none.ckpt", **options)
+
+
+def test_a_run_killed_by_lightning_resumes_bit_for_bit(tmp_path):
+    """A checkpoint of the user's own callback, and `max_steps`, which counts blocks."""
+    times = [0, 1.0, 3.0]
+    whole = experiment().simulate(times=times, block_size=25)
+    keep = pl.callbacks.ModelCheckpoint(dirpath=tmp_path, every_n_train_steps=2, save_top_k=-1)
+    trainer = {"max_steps": 4, "callbacks": [keep], "enable_checkpointing": True}
+    part = experiment().simulate(times=times, block_size=25, trainer=trainer)
+    np.testing.assert_array_equal(part.times, [0, 1.0])  # 4 blocks of 25 are t = 2
+    resumed = experiment().simulate(times=times, block_size=25, resume=keep.best_model_path)
+    np.testing.assert_array_equal(resumed["Q"], whole["Q"])
+    np.testing.assert_array_equal(resumed.pmse, whole.pmse)
+
+
+# Lightning's own words about torch, and about data loaders, which a stream is not.
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:.*:UserWarning:pytorch_lightning")
+def test_module_and_stream_compose_with_a_trainer_of_ones_own(tmp_path):
+    e = experiment()
+    engine = DenseEngine(e.data_model, e.network, e.algorithm, replicas=2, block_size=25)
+    module, recorder = OnlineLearning(engine), Recorder(engine, [0, 1.0, 2.0])
+    logger = pl.loggers.CSVLogger(tmp_path)
+    trainer = pl.Trainer(
+        max_steps=4,
+        callbacks=[recorder],
+        logger=logger,
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+    )
+    trainer.fit(module, train_dataloaders=module.stream())
+    assert trainer.global_step == 4
+    assert module.time == 2.0
+    expected = experiment().simulate(times=[0, 1.0, 2.0], replicas=2, block_size=25)
+    np.testing.assert_array_equal(recorder.trajectory({})["Q"], expected["Q"])
+    logged = (tmp_path / "lightning_logs/version_0/metrics.csv").read_text()
+    assert f"{expected.pmse[-1].mean():.5f}"[:6] in logged
+
+
+def test_a_run_that_diverges_says_when_and_keeps_what_it_had():
+    with pytest.raises(DivergenceError, match=r"between t = .*lower the learning rate") as caught:
+        experiment(rate=40.0).simulate(times=[0, 0.1, 0.2, 400.0], replicas=2)
+    partial = caught.value.partial
+    assert partial is not None
+    assert partial.times[0] == 0
+    assert partial.times.size < 4
+    assert np.isfinite(partial.pmse).all()
+
+
+def test_bad_numbers_are_named():
+    for options, name in [
+        ({"duration": -1}, "duration"),
+        ({"duration": 1, "replicas": 0}, "replicas"),
+        ({"duration": 1, "seed": -1}, "seed"),
+        ({"duration": 1, "test_size": 0.5}, "test_size"),
+        ({"duration": 1, "block_size": 0}, "block_size"),
+        ({"duration": 1, "engine": "dens"}, "engine"),
+        ({"duration": 1, "times": [0, 1]}, "times"),
+        ({}, "times"),
+        ({"times": [0, 0.001]}, "times"),
+        ({"times": [1, 0]}, "times"),
+    ]:
+        with pytest.raises(RangeError, match=f"`{name}`"):
+            experiment().simulate(**options)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(OutputError, match="checkpoint"):
+        experiment().simulate(0.1, checkpoint=blocked / "x.ckpt")
+
+
+@pytest.mark.parametrize("activation", ["relu", "erf"])
+def test_drawing_fields_is_drawing_inputs(activation):
+    """The two test sets agree in their standard errors, for clusters with covariances of their own."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(3, DIM, generator=generator, dtype=torch.float64)
+    mixture = gd.data_model(
+        "random-covariance", means=means, labels=[-1, 1, 1], priors=[0.5, 0.3, 0.2], per_cluster=True
+    )
+    network = gd.network(
+        "committee", dim=DIM, hidden=2, activation=activation, init_scale=1.0, bias=[0.3, -0.2], seed=5
+    )
+    state = network.order_parameters(mixture)
+    size, repeats = 4000, 30
+    fields, inputs = [], []
+    with torch.no_grad():
+        for _ in range(repeats):
+            fields.append(
+                errors_from_fields(
+                    state, mixture.labels, mixture.priors, network.activation, size, generator
+                )
+            )
+            weights = (network.first_layer, network.readout, network.bias)
+            inputs.append(
+                errors_from_inputs(mixture, *weights, network.activation, size, generator)
+            )
+    fields, inputs = np.array(fields), np.array(inputs)
+    spread = np.sqrt((fields.var(0, ddof=1) + inputs.var(0, ddof=1)) / repeats)
+    assert (np.abs(fields.mean(0) - inputs.mean(0)) < 4 * spread).all()
+    assert (spread < 0.01).all()
+
+
+class Uniform(gd.DataModel):
+    """A data model that is no Gaussian mixture."""
+
+    @property
+    def dim(self):
+        return DIM
+
+    def sample(self, n, generator, dtype):
+        inputs = torch.rand(n, DIM, generator=generator, dtype=dtype) - 0.5
+        labels = inputs[:, 0].sign()
+        return gd.Batch(inputs, labels, torch.zeros(n, dtype=torch.int64))
+
+
+def test_any_data_model_can_be_simulated():
+    run = experiment(mixture=Uniform(), rate=1.0).simulate(times=[0, 50.0], replicas=2)
+    assert "R" not in run.curves
+    assert run.pmse[-1].mean() < 0.8 * run.pmse[0].mean()
+
+
+def test_theory_does_not_import_lightning():
+    code = (
+        "import sys, gmmdyn as gd\n"
+        "m = gd.data_model('xor', dim=20)\n"
+        "n = gd.network('committee', dim=20, hidden=2)\n"
+        "gd.Experiment(m, n, gd.OnlineSGD(0.1)).solve('ode', 1, integrator='sobol')\n"
+        "heavy = {'pytorch_lightning', 'matplotlib', 'xarray', 'numba'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+def test_simulation_lies_on_the_theory():
+    """Within 4 standard errors plus a term of order 1/D, which halves from D to 2D."""
+    gaps = []
+    for dim, replicas in ((100, 32), (200, 32)):
+        mixture = gd.data_model("xor", dim=dim, variance=0.2)
+        network = gd.network(
+            "committee",
+            hidden=4,
+            init="informed",
+            mixture=mixture,
+            init_scale=0.3,
+            seed=0,
+        )
+        e = gd.Experiment(mixture, network, gd.OnlineSGD(0.5, 0.05))
+        times = [0, 0.5, 1, 2, 4, 8, 16]
+        run = e.simulate(times=times, replicas=replicas, test_size=20_000)
+        ode = e.solve("ode", times=times, integrator=gd.integrator("sobol", log2_samples=13))
+        for name in ("pmse", "classification_error", "Q", "R", "v"):
+            gap = np.abs(run[name].mean(1) - ode[name])
+            room = 4 * np.nan_to_num(run.standard_error(name)) + 5 / dim
+            assert (gap < room).all(), (name, gap.max())
+        gaps.append(np.abs(run["Q"].mean(1) - ode["Q"]).max())
+    assert max(gaps) < 0.1
+
+
+def test_consecutive_hooks_of_the_trainer_are_the_ones_lightning_calls():
+    """A misspelt hook is never called: every hook we define exists in Lightning."""
+    from gmmdyn.training.progress import Progress
+    from gmmdyn.training.simulate import _StopAt
+
+    for cls in (Recorder, Progress, _StopAt):
+        for name in itertools.chain(vars(cls)):
+            if name.startswith("on_"):
+                assert hasattr(pl.Callback, name), (cls, name)
