@@ -154,19 +154,19 @@ class Comparison:
         Returns:
             $z = (m - p) / \sqrt{s_m^2 + s_p^2}$, shape `(T, ...)` at `times`. Where neither has
             an error, as at t = 0, it is 0 if they agree to rounding (1e-6) and infinite if
-            not. NaN if the standard error is unknown, as for one replica.
+            not. NaN if the standard error is unknown, as for one replica, or a curve diverged.
 
         Raises:
             IncompatibleError: if there is no prediction.
             RangeError: if there is no such curve.
         """
         (mean, mean_error), (theory, theory_error) = self.simulation(name), self.theory(name)
-        difference = mean - theory
         error = np.hypot(mean_error, theory_error)
         scale = 1 + np.abs(theory)
-        # The mean of equal replicas is off by rounding in float64, and so is their spread.
-        certain = error <= 1e-12 * scale
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):  # also of curves that diverged
+            difference = np.where(np.isfinite(mean) & np.isfinite(theory), mean - theory, np.nan)
+            # The mean of equal replicas is off by rounding in float64, and so is their spread.
+            certain = (error <= 1e-12 * scale) & ~np.isnan(difference)
             z = np.where(certain, np.copysign(np.inf, difference), difference / error)
         alike = (np.abs(difference) <= ROUNDING * scale) & (error <= ROUNDING * scale)
         return np.where(alike, 0.0, z)
@@ -330,4 +330,7 @@ def _interpolated(known: np.ndarray, values: np.ndarray, times: np.ndarray) -> n
         linear, logarithmic = (times - low) / (high - low), np.log(times / low) / np.log(high / low)
     weight = np.nan_to_num(np.where(low > 0, logarithmic, linear))  # NaN where a time repeats
     weight = np.clip(weight, 0, 1).reshape(-1, *(1,) * (values.ndim - 1))
-    return np.asarray((1 - weight) * values[right - 1] + weight * values[right])
+    before, after = values[right - 1], values[right]
+    with np.errstate(invalid="ignore"):  # a curve that diverged
+        between = (1 - weight) * before + weight * after
+    return np.where(weight == 0, before, np.where(weight == 1, after, between))

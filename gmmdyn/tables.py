@@ -112,6 +112,6 @@ def with_error(value: float, error: float) -> str:
     if not np.isfinite(error) or error <= 0:
         return f"{value:.4g}"
     digits = max(0, 1 - int(np.floor(np.log10(error))))
-    if digits > 7:
+    if digits > 7 or abs(value) >= 1e6:
         return f"{value:.3e} ± {error:.1e}"
     return f"{value:.{digits}f} ± {error:.{digits}f}"

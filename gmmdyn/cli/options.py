@@ -8,6 +8,7 @@ import types
 import unicodedata
 from argparse import SUPPRESS
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from docstring_parser import parse
@@ -16,6 +17,8 @@ from jsonargparse import ArgumentParser
 from gmmdyn.registry import KINDS
 
 _PLAIN = (bool, int, float, str, types.NoneType)
+# A list type of its own would bring options to append to it.
+_LIST = tuple[Any, ...]
 _GREEK = re.compile(r"\\([A-Za-z]+)")
 
 
@@ -101,7 +104,7 @@ def wanted(kind: Any) -> str:
         str: "a word",
         types.NoneType: "null",
         dict: "a mapping",
-        list: "a list",
+        tuple: "a list",
     }
     union = get_origin(kind) in (Union, types.UnionType)
     found = []
@@ -120,12 +123,23 @@ def _converted(name: str, hint: Any) -> Any:
     union = get_origin(hint) in (Union, types.UnionType)
     kinds: list[Any] = []
     for part in get_args(hint) if union else (hint,):
-        if part in _PLAIN or get_origin(part) is Literal:
-            kinds.append(part)
-        else:
-            # Lists come before words: "[1, 2]" is a list where there may be one.
-            kinds = [kind for kind in (dict[str, Any], list[Any]) if kind not in kinds] + kinds
+        kinds += [kind for kind in _typed(part) if kind not in kinds]
+    # What is tried first wins: "[1, 2]" is a list where there may be one, and a word otherwise.
+    kinds.sort(key=lambda kind: kind is str)
     return Union[tuple(kinds)]  # noqa: UP007 - built at run time
+
+
+def _typed(part: Any) -> list[Any]:
+    origin = get_origin(part) or part
+    if part in _PLAIN or origin is Literal:
+        return [part]
+    if origin is Any:
+        return [dict[str, Any], _LIST, str]
+    if isinstance(origin, type) and issubclass(origin, PurePath):
+        return [str]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return [dict[str, Any]]
+    return [_LIST]
 
 
 def _shown(value: Any) -> str:

@@ -126,7 +126,10 @@ def _write(folder: Path, simulated: Trajectory | None, predicted: Trajectory | N
     if predicted is not None:
         predicted.save(folder / places.THEORY)
     if simulated is None:
+        from gmmdyn.plot import plot_trajectory
+
         assert predicted is not None
+        plot_trajectory(predicted, folder / places.ERRORS)
         return _table(predicted)
     comparison = compare(simulated, predicted)
     _draw(folder, comparison)

@@ -36,8 +36,9 @@ def plot_errors(comparison: Comparison, path: str | Path | None = None) -> Figur
 
     Returns:
         Simulation as points with the standard error over replicas, theory as lines, the Bayes error
-        as a dashed line. An error that spans more than a decade has a logarithmic axis. t = 0 has
-        no place on the axis and is left out.
+        as a dashed line. An error that spans more than a decade has a logarithmic axis. What is 0
+        has no place on a logarithmic axis and is left out: t = 0, and errors that no test point
+        showed.
 
     Raises:
         RangeError: if the ending of `path` is unknown.
@@ -85,7 +86,8 @@ def _plot(
                 handles.append(_draw_points(axes, simulated, name, logarithmic))
             if predicted is not None and name in predicted.curves:
                 handles.append(_draw_line(axes, predicted, name, logarithmic))
-            _scale(axes, [t[name] for t in drawn if name in t.curves])
+            shown = [t for t in drawn if name in t.curves]
+            _scale(axes, [t.mean()[name][style.on_axis(t, logarithmic)] for t in shown])
             if name == "classification_error" and bayes_error is not None:
                 handles.append(_draw_bayes(axes, bayes_error.value))
             axes.set_ylabel(LABELS[name])
@@ -143,11 +145,11 @@ def _scale(axes: Axes, curves: list[np.ndarray]) -> None:
 
 def _draw_bayes(axes: Axes, value: float) -> Line2D:
     label = f"Bayes error {value:.3g}"
-    low, high = axes.get_ylim()
-    if axes.get_yscale() == "log" and value < low / 10:
-        # A logarithmic axis down to it would flatten the curves.
-        label += " (below the axis)"
-        axes.set_ylim(low, high)
+    if axes.get_yscale() == "log":
+        low, high = axes.get_ylim()
+        if value < low / 10:  # an axis down to it would flatten the curves
+            label += " (below the axis)"
+        axes.set_ylim(low if value < low / 10 else min(low, 0.8 * value), high)
     return axes.axhline(
         value, linestyle="--", color=style.BAYES, linewidth=1.3, label=label, zorder=2
     )

@@ -43,6 +43,10 @@ class _Panel:
     colour: np.ndarray
     by: str
 
+    def at(self, entry: int) -> tuple[slice | int, ...]:
+        """Return the index of one entry, at all times."""
+        return (slice(None), *(int(i[entry]) for i in self.index))
+
 
 def plot_order_parameters(
     subject: Comparison | Trajectory, path: str | Path | None = None
@@ -122,23 +126,26 @@ def _draw(
     total = panel.colour.size
     chosen = np.unique(np.linspace(0, total - 1, min(total, MOST_CURVES)).round().astype(int))
     hues = style.colours(int(panel.colour.max()) + 1)
-    for entry in chosen:
-        where = (slice(None), *(i[entry] for i in panel.index))
-        hue = hues[panel.colour[entry]]
-        if predicted is not None and panel.curve in predicted.curves:
-            kept = style.on_axis(predicted, logarithmic)
-            line = predicted.mean()[panel.curve][where][kept]
+    if predicted is not None and panel.curve in predicted.curves:
+        kept = np.flatnonzero(style.on_axis(predicted, logarithmic))
+        curve = predicted.mean()[panel.curve][kept]
+        for entry in chosen:
+            line = curve[panel.at(entry)]
+            hue = hues[panel.colour[entry]]
             axes.plot(predicted.times[kept], line, color=hue, linewidth=1.3, zorder=2)
-        if simulated is not None and panel.curve in simulated.curves:
-            kept = np.flatnonzero(style.on_axis(simulated, logarithmic))
-            kept = kept[spread(simulated.times[kept], MOST_POINTS)]
-            error = simulated.standard_error(panel.curve)[where][kept]
+    if simulated is not None and panel.curve in simulated.curves:
+        kept = np.flatnonzero(style.on_axis(simulated, logarithmic))
+        kept = kept[spread(simulated.times[kept], MOST_POINTS)]
+        mean = simulated.mean()[panel.curve][kept]
+        error = simulated.standard_error(panel.curve)[kept]
+        known = bool(np.isfinite(error).any())
+        for entry in chosen:
             axes.errorbar(
                 simulated.times[kept],
-                simulated.mean()[panel.curve][where][kept],
-                yerr=error if np.isfinite(error).any() else None,
+                mean[panel.at(entry)],
+                yerr=error[panel.at(entry)] if known else None,
                 fmt="o",
-                color=hue,
+                color=hues[panel.colour[entry]],
                 markersize=3.5,
                 elinewidth=1,
                 zorder=3,

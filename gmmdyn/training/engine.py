@@ -94,7 +94,8 @@ class DenseEngine(nn.Module):
         self.block_size = block_size or min(65536, max(256, _BLOCK_NUMBERS // self.dim))
 
         def copies(tensor: Tensor) -> nn.Parameter:
-            stacked = tensor.detach().expand(replicas, *tensor.shape).clone()
+            stacked = tensor.detach().expand(replicas, *tensor.shape)
+            stacked = stacked.clone(memory_format=torch.contiguous_format)
             return nn.Parameter(stacked, requires_grad=False)
 
         self.first_layer = copies(network.first_layer)
@@ -224,7 +225,7 @@ class DenseEngine(nn.Module):
         bias = np.empty(0) if weights.bias is None else weights.bias[0].numpy()
 
         def move(inputs: Tensor, labels: Tensor) -> None:
-            x, y = inputs[0].numpy(), labels[0].numpy()
+            x, y = inputs[0].contiguous().numpy(), labels[0].contiguous().numpy()
             kernel(x, y, first_layer, readout, bias, numbers, value, slope)
 
         return move

@@ -14,13 +14,14 @@ from gmmdyn import integrator as build_integrator
 from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError, ShapeError
 from gmmdyn.interfaces import (
     DataModel,
+    GaussianMixture,
     Integrator,
-    IsotropicMixture,
     Network,
     Theory,
     TwoLayerNetwork,
 )
-from gmmdyn_ode.isotropic import IsotropicDynamics
+from gmmdyn_ode.dynamics import Dynamics, State
+from gmmdyn_ode.modes import Modes, modes_of
 from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, integrate
 
 
@@ -28,8 +29,9 @@ from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, integrate
 class ODE(Theory):
     r"""Ordinary differential equations of the order parameters of a two-layer network.
 
-    Exact as D grows at fixed K and t = samples/D, for any activation; today for noise that is the
-    same in every direction and cluster. Everything is computed in float64.
+    Exact as D grows at fixed K and t = samples/D, for any activation and any Gaussian mixture whose
+    cluster covariances are isotropic, the same, or commute; no direction of the noise may hold a
+    finite share of it all. Everything is computed in float64.
 
     Args:
         integrator: a registered name, or an `Integrator`.
@@ -78,45 +80,62 @@ class ODE(Theory):
         self._check(data_model, network)
 
     @staticmethod
-    def _check(data_model: DataModel, network: Network) -> tuple[IsotropicMixture, TwoLayerNetwork]:
+    def _check(
+        data_model: DataModel, network: Network
+    ) -> tuple[GaussianMixture, TwoLayerNetwork, Modes]:
         if not isinstance(network, TwoLayerNetwork):
             raise IncompatibleError(
                 "the theory `ode` describes two-layer networks with few hidden units, and "
                 f"{type(network).__name__} is no TwoLayerNetwork."
             )
-        if not isinstance(data_model, IsotropicMixture):
-            structure = getattr(data_model, "covariance_structure", None)
-            what = f"the covariance here is {structure}" if structure else "this is no such mixture"
+        if not isinstance(data_model, GaussianMixture):
             raise IncompatibleError(
-                "the theory `ode` describes Gaussian mixtures whose noise is the same in every "
-                f"direction and cluster (isotropic), and {what}; simulate it instead."
+                "the theory `ode` describes Gaussian mixtures, and "
+                f"{type(data_model).__name__} is no GaussianMixture; simulate it instead."
             )
         if network.dim != data_model.dim:
             raise ShapeError(
                 f"the network has input dimension {network.dim} but the mixture has "
                 f"{data_model.dim}; give both the same `dim`."
             )
-        return data_model, network
+        return data_model, network, modes_of(data_model)
 
     def _start(
-        self, mixture: IsotropicMixture, network: TwoLayerNetwork, initial: OrderParameters | None
-    ) -> OrderParameters:
-        state = network.order_parameters(mixture) if initial is None else initial
-        state = state.to(dtype=torch.float64)
-        clusters, hidden = len(mixture.labels), state.v.shape[-1]
-        if state.R.shape[-2:] != (clusters, hidden):
+        self,
+        mixture: GaussianMixture,
+        modes: Modes,
+        network: TwoLayerNetwork,
+        initial: OrderParameters | None,
+    ) -> State:
+        if initial is None:
+            weights, readout = network.first_layer.detach().cpu(), network.readout.detach().cpu()
+            bias = None if network.bias is None else network.bias.detach().cpu().double()
+            r = modes.average(mixture.means.cpu(), weights)
+            return State(modes.average(weights, weights), r, readout.double(), bias)
+        clusters, hidden = len(mixture.labels), initial.v.shape[-1]
+        if initial.R.shape != (clusters, hidden) or initial.Q.shape != (hidden, hidden):
             raise ShapeError(
-                f"`R` has shape {tuple(state.R.shape)} but the mixture has {clusters} clusters "
+                f"`R` has shape {tuple(initial.R.shape)} but the mixture has {clusters} clusters "
                 f"and `v` {hidden} units; give shape {(clusters, hidden)}."
             )
-        return state
+        if len(modes.share) > 1:
+            raise IncompatibleError(
+                "Q, R and v do not fix the state when noise differs between directions; start the "
+                "theory from the weights of a network instead."
+            )
+        state = initial.to(dtype=torch.float64, device="cpu")
+        return State(state.Q.unsqueeze(0), state.R.unsqueeze(0), state.v, state.b)
 
     def _dynamics(
-        self, mixture: IsotropicMixture, network: TwoLayerNetwork, algorithm: OnlineSGD,
-        state: OrderParameters,
-    ) -> IsotropicDynamics:
+        self,
+        mixture: GaussianMixture,
+        modes: Modes,
+        network: TwoLayerNetwork,
+        algorithm: OnlineSGD,
+        state: State,
+    ) -> Dynamics:
         self._integrator.prepare(state.v.shape[-1])
-        return IsotropicDynamics(mixture, network.activation, algorithm, self._integrator)
+        return Dynamics(mixture, modes, network.activation, algorithm, self._integrator)
 
     def derivative(
         self,
@@ -126,10 +145,11 @@ class ODE(Theory):
         state: OrderParameters | None = None,
     ) -> OrderParameters:
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
-        mixture, two_layer = self._check(data_model, network)
-        start = self._start(mixture, two_layer, state)
-        rates: OrderParameters = self._dynamics(mixture, two_layer, algorithm, start)(start)
-        return rates
+        mixture, two_layer, modes = self._check(data_model, network)
+        start = self._start(mixture, modes, two_layer, state)
+        dynamics = self._dynamics(mixture, modes, two_layer, algorithm, start)
+        with torch.no_grad():
+            return dynamics.overlaps(dynamics.derivative(start))
 
     def solve(
         self,
@@ -141,16 +161,19 @@ class ODE(Theory):
         initial: OrderParameters | None = None,
     ) -> Trajectory:
         """Integrate the equations; see `Theory.solve`."""
-        mixture, two_layer = self._check(data_model, network)
+        mixture, two_layer, modes = self._check(data_model, network)
         grid = checks.array("times", times, (None,))
         if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
             raise RangeError("`times` must increase strictly from one to the next.")
-        start = self._start(mixture, two_layer, initial)
-        dynamics = self._dynamics(mixture, two_layer, algorithm, start)
+        start = self._start(mixture, modes, two_layer, initial)
+        dynamics = self._dynamics(mixture, modes, two_layer, algorithm, start)
         options = self._options(two_layer)
         with torch.no_grad():
             solution = integrate(
-                lambda flat: _pack(dynamics(_unpack(flat, start))), _pack(start), grid, options
+                lambda flat: dynamics.derivative(start.unpack(flat)).pack(),
+                start.pack(),
+                grid,
+                options,
             )
             trajectory = self._trajectory(grid, solution, start, dynamics, options)
         if solution.stopped is not None:
@@ -167,20 +190,14 @@ class ODE(Theory):
         return Options(self._method, rtol, atol, self._step, self._limit)
 
     def _trajectory(
-        self,
-        grid: Tensor,
-        solution: Solution,
-        start: OrderParameters,
-        dynamics: IsotropicDynamics,
-        options: Options,
+        self, grid: Tensor, solution: Solution, start: State, dynamics: Dynamics, options: Options
     ) -> Trajectory | None:
         if not solution.states:
             return None
-        state = _unpack(torch.stack(solution.states), start)
         # One time after another: all at once would hold every point of every time in memory.
-        errors = [
-            dynamics.errors(_unpack(flat, start)) for flat in solution.states
-        ]
+        states = [start.unpack(flat) for flat in solution.states]
+        errors = [dynamics.errors(state) for state in states]
+        state = dynamics.overlaps(start.unpack(torch.stack(solution.states)))
         curves = {"Q": state.Q, "R": state.R, "v": state.v}
         if state.b is not None:
             curves["b"] = state.b
@@ -206,20 +223,3 @@ class ODE(Theory):
                 },
             },
         )
-
-
-def _pack(state: OrderParameters) -> Tensor:
-    parts = [state.Q, state.R, state.v, *([] if state.b is None else [state.b])]
-    return torch.cat([part.reshape(-1) for part in parts])
-
-
-def _unpack(flat: Tensor, like: OrderParameters) -> OrderParameters:
-    """Undo `_pack` for states of shape `(..., n)`; Q is symmetrised once, here."""
-    shapes = [like.Q.shape, like.R.shape, like.v.shape, like.v.shape]
-    sizes = [shape.numel() for shape in shapes][: 3 if like.b is None else 4]
-    parts = [
-        part.reshape(*flat.shape[:-1], *shape)
-        for part, shape in zip(flat.split(sizes, dim=-1), shapes, strict=False)
-    ]
-    b = parts[3] if like.b is not None else None
-    return OrderParameters(Q=(parts[0] + parts[0].mT) / 2, R=parts[1], v=parts[2], b=b)

@@ -13,7 +13,7 @@ def network_with(mixture, Q, R, v):
     """Weights with given overlaps: the law of a run depends on nothing else."""
     dim, hidden = mixture.dim, len(v)
     means = mixture.means / dim**0.5  # (C, D): R = means @ W.T / sqrt(D)
-    within = torch.linalg.pinv(means) @ torch.as_tensor(R) * dim**0.5 / 1.0  # (D, K) in the span
+    within = torch.linalg.pinv(means) @ torch.as_tensor(R) * dim**0.5  # (D, K)
     rest = torch.as_tensor(Q) - within.T @ within / dim
     values, vectors = torch.linalg.eigh((rest + rest.T) / 2)
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T * dim**0.5
@@ -47,7 +47,7 @@ def test_runs_of_the_2021_code_are_draws_from_our_runs(reference, seeds, replica
             ours = run[name][1:]
             spread = ours.std(1, ddof=1) * np.sqrt(1 + 1 / replicas)
             gap = theirs[name][rows[1:]] - ours.mean(1)
-            z.append((gap / (spread + 1e-3)).ravel())
+            z.append((gap / np.hypot(spread, 1e-4)).ravel())
         held.append(abs(run.pmse[-1].mean() - theirs["mse"][rows[-1]]))
     z = np.concatenate(z)
     # Student's t with few degrees of freedom, and entries that are correlated within a run.
