@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -34,7 +35,8 @@ class ODE(Theory):
     finite share of it all. Everything is computed in float64.
 
     Args:
-        integrator: a registered name, or an `Integrator`.
+        integrator: a registered name, an `Integrator`, or `"auto"`: `"preintegrated"` for a
+            piecewise-linear activation and `"sobol"` for any other.
         method: an adaptive method of torchdiffeq (`"dopri5"`, `"dopri8"`, `"bosh3"`,
             `"fehlberg2"`, `"adaptive_heun"`) or a fixed-step one (`"euler"`, `"midpoint"`,
             `"rk4"`, `"heun3"`), which needs `step`.
@@ -55,7 +57,7 @@ class ODE(Theory):
 
     def __init__(
         self,
-        integrator: str | Integrator = "monte-carlo",
+        integrator: str | Integrator = "auto",
         method: str = "dopri5",
         rtol: float | None = None,
         atol: float | None = None,
@@ -63,7 +65,7 @@ class ODE(Theory):
         max_evaluations: int = 20_000,
     ) -> None:
         super().__init__()
-        if not isinstance(integrator, Integrator):
+        if not isinstance(integrator, Integrator) and integrator != "auto":
             integrator = build_integrator(integrator)
         self._integrator = integrator
         self._method = checks.choice("method", method, (*ADAPTIVE, *FIXED))
@@ -126,16 +128,14 @@ class ODE(Theory):
         state = initial.to(dtype=torch.float64, device="cpu")
         return State(state.Q.unsqueeze(0), state.R.unsqueeze(0), state.v, state.b)
 
-    def _dynamics(
-        self,
-        mixture: GaussianMixture,
-        modes: Modes,
-        network: TwoLayerNetwork,
-        algorithm: OnlineSGD,
-        state: State,
-    ) -> Dynamics:
-        self._integrator.prepare(state.v.shape[-1])
-        return Dynamics(mixture, modes, network.activation, algorithm, self._integrator)
+    def _prepared(self, network: TwoLayerNetwork, hidden: int) -> Integrator:
+        """Return the integrator, ready for a network."""
+        integrator = self._integrator
+        if not isinstance(integrator, Integrator):
+            # Exact along a line needs straight pieces; points are smooth where the activation is.
+            integrator = build_integrator("preintegrated" if network.activation.slopes else "sobol")
+        integrator.prepare(hidden)
+        return integrator
 
     def derivative(
         self,
@@ -147,7 +147,8 @@ class ODE(Theory):
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
         mixture, two_layer, modes = self._check(data_model, network)
         start = self._start(mixture, modes, two_layer, state)
-        dynamics = self._dynamics(mixture, modes, two_layer, algorithm, start)
+        integrator = self._prepared(two_layer, start.v.shape[-1])
+        dynamics = Dynamics(mixture, modes, two_layer.activation, algorithm, integrator)
         with torch.no_grad():
             return dynamics.overlaps(dynamics.derivative(start))
 
@@ -166,8 +167,9 @@ class ODE(Theory):
         if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
             raise RangeError("`times` must increase strictly from one to the next.")
         start = self._start(mixture, modes, two_layer, initial)
-        dynamics = self._dynamics(mixture, modes, two_layer, algorithm, start)
-        options = self._options(two_layer)
+        integrator = self._prepared(two_layer, start.v.shape[-1])
+        dynamics = Dynamics(mixture, modes, two_layer.activation, algorithm, integrator)
+        options = self._options(integrator, two_layer)
         with torch.no_grad():
             solution = integrate(
                 lambda flat: dynamics.derivative(start.unpack(flat)).pack(),
@@ -175,51 +177,50 @@ class ODE(Theory):
                 grid,
                 options,
             )
-            trajectory = self._trajectory(grid, solution, start, dynamics, options)
+            trajectory = _trajectory(grid, solution, start, dynamics)
+        if trajectory is not None:
+            spec = integrator.spec
+            about = {
+                **options._asdict(),
+                "integrator": spec.name if spec else type(integrator).__name__,
+                "integration_error": integrator.relative_error,
+                "evaluations": solution.evaluations,
+            }
+            trajectory = replace(trajectory, metadata={"theory": "ode", "solver": about})
         if solution.stopped is not None:
             when = f"the theory `ode` stopped at t = {solution.stopped.time:.6g}"
             raise ConvergenceError(f"{when}: {solution.stopped.reason}.", trajectory)
         return trajectory
 
-    def _options(self, network: TwoLayerNetwork) -> Options:
+    def _options(self, integrator: Integrator, network: TwoLayerNetwork) -> Options:
         """Settle tolerances: below the jumps of the right-hand side no step would be accepted."""
-        jumps = not (self._integrator.smooth or network.activation.smooth)
-        default = max(1e-6, 0.1 * self._integrator.relative_error) if jumps else 1e-6
+        jumps = not (integrator.smooth or network.activation.smooth)
+        default = max(1e-6, 0.1 * integrator.relative_error) if jumps else 1e-6
         rtol = default if self._rtol is None else self._rtol
         atol = (rtol if jumps else 0.01 * rtol) if self._atol is None else self._atol
         return Options(self._method, rtol, atol, self._step, self._limit)
 
-    def _trajectory(
-        self, grid: Tensor, solution: Solution, start: State, dynamics: Dynamics, options: Options
-    ) -> Trajectory | None:
-        if not solution.states:
-            return None
-        # One time after another: all at once would hold every point of every time in memory.
-        states = [start.unpack(flat) for flat in solution.states]
-        errors = [dynamics.errors(state) for state in states]
-        state = dynamics.overlaps(start.unpack(torch.stack(solution.states)))
-        curves = {"Q": state.Q, "R": state.R, "v": state.v}
-        if state.b is not None:
-            curves["b"] = state.b
-        curves["pmse"] = torch.stack([e.pmse for e in errors])
-        curves["classification_error"] = torch.stack([e.classification_error for e in errors])
-        spread = {
-            "pmse": torch.stack([e.pmse_se for e in errors]),
-            "classification_error": torch.stack([e.classification_error_se for e in errors]),
-        }
-        spec = self._integrator.spec
-        return Trajectory(
-            times=grid[: len(solution.states)].numpy(),
-            curves={name: value.numpy() for name, value in curves.items()},
-            source="theory",
-            errors={name: value.numpy() for name, value in spread.items()},
-            metadata={
-                "theory": "ode",
-                "solver": {
-                    **options._asdict(),
-                    "integrator": spec.name if spec else type(self._integrator).__name__,
-                    "integration_error": self._integrator.relative_error,
-                    "evaluations": solution.evaluations,
-                },
-            },
-        )
+
+def _trajectory(
+    grid: Tensor, solution: Solution, start: State, dynamics: Dynamics
+) -> Trajectory | None:
+    if not solution.states:
+        return None
+    # One time after another: all at once would hold every point of every time in memory.
+    errors = [dynamics.errors(start.unpack(flat)) for flat in solution.states]
+    state = dynamics.overlaps(start.unpack(torch.stack(solution.states)))
+    curves = {"Q": state.Q, "R": state.R, "v": state.v}
+    if state.b is not None:
+        curves["b"] = state.b
+    curves["pmse"] = torch.stack([e.pmse for e in errors])
+    curves["classification_error"] = torch.stack([e.classification_error for e in errors])
+    spread = {
+        "pmse": torch.stack([e.pmse_se for e in errors]),
+        "classification_error": torch.stack([e.classification_error_se for e in errors]),
+    }
+    return Trajectory(
+        times=grid[: len(solution.states)].numpy(),
+        curves={name: value.numpy() for name, value in curves.items()},
+        source="theory",
+        errors={name: value.numpy() for name, value in spread.items()},
+    )

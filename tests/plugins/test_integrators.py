@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 import gmmdyn as gd
 from gmmdyn.errors import NotPositiveError, RangeError
@@ -53,7 +54,68 @@ def test_the_error_falls_with_the_stated_order(name, option, activation, low, hi
     assert low < slope < high
 
 
-@pytest.mark.parametrize("name", ["monte-carlo", "sobol"])
+def test_lines_agree_with_points_and_converge_faster():
+    """Two ways that share nothing but the definition; the error falls as one over the lines."""
+    problem = fields("relu", hidden=4)
+    exact = all_moments(gd.integrator("preintegrated", log2_lines=18, seed=99), problem)
+    points = all_moments(gd.integrator("sobol", log2_samples=18), problem)
+    assert (exact - points).abs().max() < 1e-3
+    logs, errors = [5, 7, 9, 11], []
+    for log in logs:
+        gaps = [
+            all_moments(gd.integrator("preintegrated", log2_lines=log, seed=seed), problem) - exact
+            for seed in range(8)
+        ]
+        errors.append(torch.stack(gaps).square().mean().sqrt())
+    slope = np.polyfit(np.log(2.0) * np.array(logs), np.log(errors), 1)[0]
+    assert -1.4 < slope < -0.8
+    assert errors[2] < 0.2 / 2**9 * 10
+
+
+def test_one_unit_is_exact():
+    """ReLU moments of one Gaussian field, in closed form."""
+    m, s, v = 0.4, 0.9, 0.7
+    problem = Fields(
+        mean=torch.tensor([[m]], dtype=torch.float64),
+        covariance=torch.tensor([[[s**2]]], dtype=torch.float64),
+        readout=torch.tensor([v], dtype=torch.float64),
+        labels=torch.ones(1, dtype=torch.float64),
+        activation=gd.activation("relu"),
+    )
+    found = gd.integrator("preintegrated")
+    found.prepare(1)
+    moments, errors = found.moments(problem), found.errors(problem)
+    p, density = norm.cdf(m / s), norm.pdf(m / s)
+    first, second = m * p + s * density, (m**2 + s**2) * p + m * s * density
+    np.testing.assert_allclose(moments.drive.item(), p - v * first)
+    np.testing.assert_allclose(moments.readout.item(), first - v * second)
+    np.testing.assert_allclose(moments.noise.item(), p - 2 * v * first + v**2 * second)
+    # g'' is a spike at 0, where the output is 0 and Delta is y = 1.
+    np.testing.assert_allclose(moments.stein.item(), density / s - v * p)
+    np.testing.assert_allclose(errors.pmse.item(), 0.5 * (1 - 2 * v * first + v**2 * second))
+    np.testing.assert_allclose(errors.classification_error.item(), 1 - p)
+
+
+def test_lines_are_smooth_in_the_state():
+    """Differences of differences shrink with the step: what an adaptive solver relies on."""
+    problem = fields("relu", hidden=4)
+
+    def roughness(name, step):
+        integrator = gd.integrator(name)
+
+        def at(shift):
+            moved = problem._replace(mean=problem.mean + shift)
+            return all_moments(integrator, moved)
+
+        return (at(step) - 2 * at(0.0) + at(-step)).abs().max() / step**2
+
+    # A second derivative exists ...
+    assert roughness("preintegrated", 1e-4) < 3 * roughness("preintegrated", 1e-2)
+    # ... which points do not have.
+    assert roughness("sobol", 1e-4) > 10 * roughness("sobol", 1e-2)
+
+
+@pytest.mark.parametrize("name", ["monte-carlo", "preintegrated", "sobol"])
 def test_identical_units_and_frozen_units_are_no_special_case(name):
     """K = 2 identical units with readouts v/2 each are one unit with readout v."""
     integrator = gd.integrator(name)
@@ -82,16 +144,17 @@ def test_identical_units_and_frozen_units_are_no_special_case(name):
         assert bool(torch.isfinite(part).all())
 
 
-def test_an_output_of_exactly_zero_is_an_error():
+@pytest.mark.parametrize("name", ["monte-carlo", "preintegrated", "sobol"])
+def test_an_output_of_exactly_zero_is_an_error(name):
     """Two units far below their kink: the output is 0 whatever the label."""
     problem = Fields(
-        mean=torch.full((2, 2), -50.0, dtype=torch.float64),
+        mean=torch.full((2, 2), -70.0, dtype=torch.float64),
         covariance=torch.eye(2, dtype=torch.float64).expand(2, 2, 2),
         readout=torch.ones(2, dtype=torch.float64),
         labels=torch.tensor([-1.0, 1.0], dtype=torch.float64),
         activation=gd.activation("relu"),
     )
-    integrator = gd.integrator("monte-carlo", samples=100)
+    integrator = gd.integrator(name)
     integrator.prepare(2)
     assert integrator.errors(problem).classification_error.tolist() == [1, 1]
     assert integrator.errors(problem).pmse.tolist() == [0.5, 0.5]
