@@ -5,9 +5,10 @@ Run with the machine otherwise idle:
     python benchmarks/simulation.py
 
 On one thread and for one replica: drawing D standard normals in float32 (torch, into a buffer that
-stays in the cache: the floor), drawing a labelled sample, an update by the dense engine (which includes
-its sample), and the same per-sample SGD by autograd and torch.optim.SGD. Medians over interleaved
-repetitions, in microseconds per sample; ratios are medians of ratios within one repetition.
+stays in the cache: the floor), drawing a labelled sample, an update by the dense engine (which
+includes its sample), and the same per-sample SGD by autograd and torch.optim.SGD. Medians over
+interleaved repetitions, in microseconds per sample; ratios are medians of ratios within one
+repetition.
 """
 
 from __future__ import annotations
@@ -90,10 +91,18 @@ def main():
     repetitions = parser.parse_args().repetitions
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, one CPU thread; microseconds per sample (medians)")
-    print(f"{'D':>6} {'K':>3} {'activation':>10} {'draw':>8} {'sample':>8} {'update':>8} "
-          f"{'autograd':>9} {'update/draw':>12} {'autograd/update':>16}")
-    cases = [(1000, 4, "relu"), (1000, 8, "relu"), (1000, 4, "erf"), (100, 4, "relu"),
-             (10000, 4, "relu"), (1000, 4, Softplus())]
+    print(
+        f"{'D':>6} {'K':>3} {'activation':>10} {'draw':>8} {'sample':>8} {'update':>8} "
+        f"{'autograd':>9} {'update/draw':>12} {'autograd/update':>16}"
+    )
+    cases = [
+        (1000, 4, "relu"),
+        (1000, 8, "relu"),
+        (1000, 4, "erf"),
+        (100, 4, "relu"),
+        (10000, 4, "relu"),
+        (1000, 4, Softplus()),
+    ]
     for dim, hidden, activation in cases:
         times = measure(dim, hidden, activation, repetitions)
         median = {name: statistics.median(values) for name, values in times.items()}
@@ -104,8 +113,10 @@ def main():
             a / u for a, u in zip(times["autograd"], times["update"], strict=True)
         )
         name = activation if isinstance(activation, str) else "softplus"
-        print(f"{dim:>6} {hidden:>3} {name:>10} {median['draw']:>8.2f} {median['sample']:>8.2f} "
-              f"{median['update']:>8.2f} {median['autograd']:>9.0f} {floor:>12.2f} {gain:>16.0f}")
+        print(
+            f"{dim:>6} {hidden:>3} {name:>10} {median['draw']:>8.2f} {median['sample']:>8.2f} "
+            f"{median['update']:>8.2f} {median['autograd']:>9.0f} {floor:>12.2f} {gain:>16.0f}"
+        )
 
 
 if __name__ == "__main__":

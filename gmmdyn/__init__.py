@@ -62,7 +62,7 @@ _HOME = {
     "Trajectory": "trajectory",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]  # noqa: PLE0604 - names, listed once
+__all__ = [*sorted(_HOME), "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from gmmdyn.errors import RangeError
 class OnlineSGD:
     r"""One-pass SGD on the square loss: one fresh sample per update, each seen once.
 
-    In the notation of the theory, with $\Delta = y - \phi(x)$ and $d$ running over layers,
+    In the notation of the theory, with $\Delta = y - \phi(x)$,
 
     $$w_k \leftarrow (1 - \eta\kappa/D)\, w_k + (\eta/\sqrt{D})\, v_k g'(\lambda_k) \Delta\, x,
       \qquad v_k \leftarrow (1 - \eta\kappa/D)\, v_k + (\eta/D)\, \Delta\, g(\lambda_k).$$

@@ -29,4 +29,5 @@ def covariance_factor(covariance: Tensor) -> Tensor:
             f"a covariance has the negative eigenvalue {float(values.min()):.3g}; it must be "
             "positive semi-definite."
         )
-    return (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)) @ vectors.mT
+    root: Tensor = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)) @ vectors.mT
+    return root

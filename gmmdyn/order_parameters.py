@@ -16,9 +16,9 @@ class OrderParameters:
     r"""Overlaps of a two-layer network with itself and with the means of a mixture.
 
     In cluster $\alpha$ the local fields $\lambda_k = w_k \cdot x/\sqrt{D} + b_k$ are jointly
-    Gaussian with mean $R_{\alpha k} + b_k$ and covariance $(\Omega\text{-}Q)_\alpha = W \Omega_\alpha
-    W^T / D$, so these numbers fix every error of the network. Arrays and nested lists are accepted
-    and become float64 tensors; tensors keep their dtype and device.
+    Gaussian with mean $R_{\alpha k} + b_k$ and covariance
+    $W \Omega_\alpha W^T / D$, so these numbers fix every error of the network. Arrays and nested
+    lists are accepted and become float64 tensors; tensors keep their dtype and device.
 
     Attributes:
         Q: $w_k \cdot w_l / D$, shape `(..., K, K)`.

@@ -137,7 +137,7 @@ def collect(plugins: Iterable[Plugin]) -> dict[tuple[Kind, str], Registration]:
                 if not (isinstance(cls, type) and issubclass(cls, interface)):
                     raise PluginError(f"{whose}, which is no subclass of {interface.__name__}.")
                 if inspect.isabstract(cls):
-                    missing = ", ".join(sorted(cls.__abstractmethods__))
+                    missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
                     raise PluginError(f"{whose}, whose class is abstract; it lacks: {missing}.")
                 if (kind, name) in found:
                     other = found[kind, name].distribution

@@ -39,7 +39,8 @@ def check_activation(activation: Activation) -> None:
     curvature = (activation.derivative(x + step) - activation.derivative(x - step)) / (2 * step)
     _close("second_derivative", activation.second_derivative(x), curvature, 1e-6)
     for dtype in (torch.float32, torch.float64):
-        for function in (activation, activation.derivative, activation.second_derivative):
+        functions = (activation.forward, activation.derivative, activation.second_derivative)
+        for function in functions:
             value = function(x.to(dtype).view(-1, 1))
             assert value.dtype == dtype, f"given {dtype} it returns {value.dtype}"
             assert value.shape == (len(x), 1), "it must keep the shape of its input"
@@ -47,18 +48,17 @@ def check_activation(activation: Activation) -> None:
         pieces = len(activation.slopes)
         assert pieces == len(activation.kinks) + 1, "give one more slope than kinks"
         edges = [-4.0, *activation.kinks, 4.0]
-        for i, wanted in enumerate(activation.slopes):
+        for i, declared in enumerate(activation.slopes):
             middle = torch.tensor([(edges[i] + edges[i + 1]) / 2], dtype=torch.float64)
             found = float(activation.derivative(middle))
-            assert math.isclose(found, wanted, abs_tol=1e-9), (
-                f"the slope on piece {i} is {found}, declared as {wanted}"
+            assert math.isclose(found, declared, abs_tol=1e-9), (
+                f"the slope on piece {i} is {found}, declared as {declared}"
             )
-    functions = activation.scalar_functions()
-    if functions is not None:
-        pairs = zip(functions, (activation, activation.derivative), strict=True)
-        for scalar, function in pairs:
+    scalars = activation.scalar_functions()
+    if scalars is not None:
+        for scalar, wanted in zip(scalars, (activation(x), activation.derivative(x)), strict=True):
             ours = torch.tensor([scalar(float(value)) for value in x], dtype=torch.float64)
-            _close("scalar_functions", ours, function(x), 1e-12)
+            _close("scalar_functions", ours, wanted, 1e-12)
 
 
 def check_data_model(data_model: DataModel) -> None:
@@ -96,9 +96,9 @@ def _check_mixture(mixture: GaussianMixture) -> None:
     probes = torch.randn(directions, mixture.dim, generator=generator, dtype=torch.float64)
     probes /= probes.norm(dim=1, keepdim=True)
     products = mixture.covariance_product(probes)
-    assert products.shape in {
-        (size, directions, mixture.dim) for size in (1, clusters)
-    }, "covariance_product returns (C, N, D) or (1, N, D)"
+    assert products.shape in {(size, directions, mixture.dim) for size in (1, clusters)}, (
+        "covariance_product returns (C, N, D) or (1, N, D)"
+    )
     variances = (products * probes).sum(-1).expand(clusters, -1)
     centres = mixture.means @ probes.T / math.sqrt(mixture.dim)
     for cluster, prior in enumerate(mixture.priors.tolist()):
@@ -160,9 +160,7 @@ def check_integrator(integrator: Integrator, activation: Activation, tolerance: 
         _close("stein", ours, with_fields, tolerance)
         wrong = (1 - delta * fields.labels[cluster] <= 0).double().mean()
         _close("pmse", errors.pmse[cluster], 0.5 * (delta**2).mean(), tolerance)
-        _close(
-            "classification_error", errors.classification_error[cluster], wrong, tolerance
-        )
+        _close("classification_error", errors.classification_error[cluster], wrong, tolerance)
 
 
 def _close(name: str, found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> None:

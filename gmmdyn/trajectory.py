@@ -162,7 +162,9 @@ class Trajectory:
             raise RangeError(f"`index` is {index}; the trajectory has {self.times.size} times.")
         count = self.replicas
         if replica is not None and (count is None or not 0 <= replica < count):
-            raise RangeError(f"`replica` is {replica}; the trajectory has {count or 'no'} replicas.")
+            raise RangeError(
+                f"`replica` is {replica}; the trajectory has {count or 'no'} replicas."
+            )
 
         def pick(name: str) -> torch.Tensor:
             value = self[name][index]

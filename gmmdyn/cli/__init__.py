@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -25,10 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from gmmdyn.cli.program import run
 
     try:
-        try:
-            run(list(sys.argv[1:] if argv is None else argv))
-        finally:
-            _flush()
+        run(list(sys.argv[1:] if argv is None else argv))
     except GmmdynError as error:
         print(f"gmmdyn: error: {' '.join(str(error).split())}", file=sys.stderr)
         failed = isinstance(error, ConvergenceError | OutputError | PluginError)
@@ -36,18 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gmmdyn: interrupted; nothing was written.", file=sys.stderr)
         return _INTERRUPTED
+    except SystemExit as leaving:
+        # Lightning makes an exit of an interrupt.
+        if not isinstance(leaving.__context__, KeyboardInterrupt):
+            raise
+        print("gmmdyn: interrupted; nothing was written.", file=sys.stderr)
+        return _INTERRUPTED
     except BrokenPipeError:
-        # Python flushes once more at its end, into a pipe that nobody reads.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _READER_GONE
     return 0
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"cannot write to standard output: {error.strerror}.") from None

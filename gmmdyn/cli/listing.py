@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gmmdyn import presets
+from gmmdyn.cli.console import say
 
 
 def list_presets() -> None:
@@ -33,4 +34,4 @@ def _print_columns(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        print("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())

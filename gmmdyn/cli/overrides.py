@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from gmmdyn import Experiment, OnlineSGD
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.commands import COMMANDS, command_parser
+from gmmdyn.cli.console import say
 from gmmdyn.cli.options import Option, add_options, options_of, wanted
 from gmmdyn.config import COMPONENTS, SECTIONS, Configuration, component_class, section_options
 from gmmdyn.errors import ArgumentError, ConfigError
@@ -46,7 +47,7 @@ def configured(command: str, arguments: Arguments) -> Configuration | None:
         add_options(parser, section, title, options)
         types |= {f"--{section}.{option.name}": option.type for option in options}
     if "--help" in arguments.flags or "-h" in arguments.flags:
-        print(parser.format_help(), end="")
+        say(parser.format_help().rstrip())
         return None
     arguments.check_known(list(types))
     given = _parsed(parser, arguments, types)

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 import gmmdyn
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.commands import COMMANDS, RUNS, command_parser
+from gmmdyn.cli.console import say
 from gmmdyn.errors import ConfigError
 
 
@@ -30,7 +31,7 @@ def run(words: Sequence[str]) -> None:
         raise ConfigError(f"there is no command `{name}`; {_nearest(name)}")
     asks_help = "--help" in rest or "-h" in rest
     if asks_help and (name not in RUNS or not Arguments.sort(_before_help(rest)).positional):
-        print(command_parser(name).format_help(), end="")
+        say(command_parser(name).format_help().rstrip())
         return
     arguments = Arguments.sort(rest)
     _check_positional(name, arguments)
@@ -50,7 +51,7 @@ def _before_help(words: Sequence[str]) -> list[str]:
 
 def _top_level(words: Sequence[str]) -> None:
     if list(words) == ["--version"]:
-        print(f"gmmdyn {gmmdyn.__version__}")
+        say(f"gmmdyn {gmmdyn.__version__}")
     elif not words or words[0] in ("--help", "-h"):
         parser = ArgumentParser(
             prog="gmmdyn",
@@ -61,7 +62,7 @@ def _top_level(words: Sequence[str]) -> None:
         subcommands = parser.add_subcommands(required=False, dest="command")
         for name, command in COMMANDS.items():
             subcommands.add_subcommand(name, ArgumentParser(), help=command.summary)
-        print(parser.format_help(), end="")
+        say(parser.format_help().rstrip())
     else:
         raise ConfigError(f"there is no option `{words[0]}` before a command; {_nearest('')}")
 

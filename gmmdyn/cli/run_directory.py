@@ -61,7 +61,12 @@ def run_directory(target: Path, overwrite: bool) -> Iterator[Path]:
             temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
         except OSError as error:
             raise OutputError(f"cannot write `{target}`: {error.strerror}.") from None
-        yield temporary
+        try:
+            yield temporary
+        except OutputError as error:
+            # The user knows the target, not the folder beside it.
+            message = str(error).replace(str(temporary), str(target))
+            raise OutputError(message) from None
         # mkdtemp makes folders private; results are as readable as any other.
         umask = os.umask(0)
         os.umask(umask)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gmmdyn import Experiment, Theory, Trajectory, compare
 from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
+from gmmdyn.cli.console import say
 from gmmdyn.cli.overrides import configured
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, IncompatibleError
@@ -36,12 +37,14 @@ def run_command(command: str, arguments: Arguments) -> None:
     configuration = configured(command, arguments)
     if configuration is None:
         return
+    # What runs is what is written, so that the file repeats the run.
+    configuration = configuration.resolved()
     output = arguments.last("--output")
     source = arguments.positional[0]
     target = places.default_target(source) if output is None else Path(output)
     failure: ConvergenceError | None = None
     with places.run_directory(target, "--overwrite" in arguments.flags) as folder:
-        record = _header(command, arguments) + configuration.resolved().to_yaml()
+        record = _header(command, arguments) + configuration.to_yaml()
         write_text(folder / places.CONFIG, record)
         experiment = configuration.experiment()
         theory = None if command == "simulate" else _theory(command, configuration, experiment)
@@ -63,8 +66,8 @@ def run_command(command: str, arguments: Arguments) -> None:
             else:
                 predicted = error.partial
         report = _write(folder, simulated, predicted)
-    print(report)
-    print(f"written to {target}")
+    say(report)
+    say(f"written to {target}")
     if failure is not None:
         raise failure
 
@@ -87,8 +90,8 @@ def draw_again(run: Path) -> None:
         Trajectory.load(run / places.THEORY) if has_theory else None,
     )
     _draw(run, comparison)
-    print(comparison.table())
-    print(f"written to {run}")
+    say(comparison.table())
+    say(f"written to {run}")
 
 
 def _theory(command: str, configuration: Configuration, experiment: Experiment) -> Theory | None:

@@ -1,7 +1,8 @@
 """Interfaces that a plugin implements.
 
 Every class here is abstract: it may be subclassed, never instantiated. Every class that a plugin
-registers is final: it may be instantiated, never subclassed; to change one behaviour of it, wrap it.
+registers is final: it may be instantiated, never subclassed; to change one behaviour of it, wrap
+it.
 
 Letters used for shapes in every docstring of the package: `B` batch, `D` input dimension, `C`
 clusters, `K` hidden units, `P` random features, `S` integration points, `T` times. A leading `...`

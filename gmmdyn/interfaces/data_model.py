@@ -66,7 +66,7 @@ class GaussianMixture(DataModel):
     @property
     @abc.abstractmethod
     def means(self) -> Tensor:
-        r"""Cluster means $\mu_\alpha$, shape `(C, D)`: inputs are centred on $\mu_\alpha/\sqrt{D}$."""
+        r"""Means $\mu_\alpha$, shape `(C, D)`: inputs are centred on $\mu_\alpha/\sqrt{D}$."""
 
     @property
     @abc.abstractmethod

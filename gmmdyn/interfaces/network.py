@@ -64,7 +64,7 @@ class Network(Component, abc.ABC):
 
 
 class TwoLayerNetwork(Network):
-    r"""A network $\phi(x) = \sum_k v_k\, g(w_k \cdot x/\sqrt{D} + b_k)$, which the ODEs describe."""
+    r"""A network $\phi(x) = \sum_k v_k\, g(w_k \cdot x/\sqrt{D} + b_k)$: the ODEs' own."""
 
     @property
     @abc.abstractmethod
@@ -98,7 +98,7 @@ class TwoLayerNetwork(Network):
         """The number of hidden units `K`."""
         return int(self.first_layer.shape[0])
 
-    @final
+    @final  # type: ignore[misc] # torch annotates an attribute of this name
     def forward(self, inputs: Tensor) -> Tensor:
         """Predict labels; see `Network.forward`."""
         fields = inputs @ self.first_layer.T / math.sqrt(self.dim)

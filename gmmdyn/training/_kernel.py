@@ -1,10 +1,12 @@
 """The compiled loop over samples; imported when first needed (numba is heavy).
 
-One sample after the other, as SGD is defined. Weights and samples stay in the cache, so an update costs
-little beside drawing its D normals (see `benchmarks/simulation.py`).
+One sample after the other, as SGD is defined. Weights and samples stay in the cache, so an update
+costs little beside drawing its D normals (see `benchmarks/simulation.py`).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import float32, float64, njit, types, void
@@ -12,11 +14,9 @@ from numba import float32, float64, njit, types, void
 _scalar = types.FunctionType(float64(float64))
 
 
-def _signature(kind: types.Type) -> types.Type:
+def _signature(kind: types.Type) -> Any:
     rows = types.Array(kind, 2, "C")
-    return void(
-        rows, kind[::1], rows, float64[::1], float64[::1], float64[::1], _scalar, _scalar
-    )
+    return void(rows, kind[::1], rows, float64[::1], float64[::1], float64[::1], _scalar, _scalar)
 
 
 # The activation comes in by address: one compilation, kept on disk, serves all of them. Sums may
@@ -27,7 +27,7 @@ def _signature(kind: types.Type) -> types.Type:
     nogil=True,
     fastmath={"reassoc", "contract"},
 )
-def advance(inputs, labels, first_layer, readout, bias, numbers, value, slope):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def advance(inputs, labels, first_layer, readout, bias, numbers, value, slope):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Update the weights of one replica, in place, by samples in order.
 
     Args:

@@ -1,8 +1,8 @@
 r"""The dense engine: exact online SGD of many replicas, for any data model.
 
-Two ways to the same weights, equal to rounding. On a CPU, for an activation with scalar functions, a
-compiled loop takes one sample after the other. Otherwise, on any device and for any activation, the
-exact blocked form (`recursion.py`) does all work of order D in three matrix products.
+Two ways to the same weights, equal to rounding. On a CPU, for an activation with scalar functions,
+a compiled loop takes one sample after the other. Otherwise, on any device and for any activation,
+the exact blocked form (`recursion.py`) does all work of order D in three matrix products.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def _nothing(step: int, replicas: range, weights: Weights) -> None:
 class DenseEngine(nn.Module):
     """The weights of all replicas, and how blocks of samples move them.
 
-    On a CPU replica i is the same run whatever the number of replicas, of threads and of cores. On a GPU
-    one draw serves all replicas of a group, which is faster; there a run is reproduced by the same
-    seed and the same number of replicas.
+    On a CPU replica i is the same run whatever the number of replicas, of threads and of cores. On
+    a GPU one draw serves all replicas of a group, which is faster; there a run is reproduced by
+    the same seed and the same number of replicas.
 
     Args:
         data_model: where samples come from.
@@ -234,9 +234,9 @@ class DenseEngine(nn.Module):
         """Return what moves some replicas over samples in the exact blocked form."""
 
         def move(inputs: Tensor, labels: Tensor) -> None:
-            chunks = zip(inputs.split(_CHUNK, dim=1), labels.split(_CHUNK, dim=1), strict=True)
-            for x, y in chunks:
-                self._chunk(weights, x, y)
+            for start in range(0, labels.shape[1], _CHUNK):
+                part = slice(start, start + _CHUNK)
+                self._chunk(weights, inputs[:, part], labels[:, part])
 
         return move
 
@@ -284,7 +284,7 @@ def _one_torch_thread(wanted: bool) -> Iterator[int]:
 def _compiled_scalar(function: ScalarFunction) -> Any:
     from numba import cfunc, float64
 
-    return cfunc(float64(float64), nopython=True)(function)
+    return cfunc(float64(float64))(function)
 
 
 @lru_cache(maxsize=1)

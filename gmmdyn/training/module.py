@@ -112,10 +112,11 @@ class OnlineLearning(pl.LightningModule):
             if isinstance(callback, Recorder):
                 recorder = callback
         optimizer = self.optimizers()
-        optimizer.step(segment=segment, recorder=recorder)  # type: ignore[union-attr, call-arg]
+        optimizer.step(segment=segment, recorder=recorder)  # type: ignore[union-attr]
         self.samples_seen.fill_(segment.stop)
         if not self.engine.finite:
+            begin = segment.start / self.engine.dim
             raise DivergenceError(
-                f"the weights grew beyond all bounds between t = "
-                f"{segment.start / self.engine.dim:.6g} and {self.time:.6g}; lower the learning rate."
+                f"the weights grew beyond all bounds between t = {begin:.6g} and {self.time:.6g}; "
+                "lower the learning rate."
             )

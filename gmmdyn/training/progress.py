@@ -6,7 +6,8 @@ from typing import Any, final
 
 import pytorch_lightning as pl
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bar, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 
 @final
@@ -33,7 +34,9 @@ class Progress(pl.Callback):
             console=Console(stderr=True),
             transient=True,
         )
-        self._bar.add_task("", total=self._stop, completed=self._seen(pl_module), time=0.0, rate=0.0)
+        self._bar.add_task(
+            "", total=self._stop, completed=self._seen(pl_module), time=0.0, rate=0.0
+        )
         self._bar.start()
 
     def on_train_batch_end(

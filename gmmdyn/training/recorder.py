@@ -106,9 +106,7 @@ class Recorder(pl.Callback):
                 self._test_size,
                 generator,
             )
-        return errors_from_inputs(
-            model, *weights, engine.activation, self._test_size, generator
-        )
+        return errors_from_inputs(model, *weights, engine.activation, self._test_size, generator)
 
     def trajectory(self, metadata: dict[str, Any]) -> Trajectory | None:
         """Return what was recorded so far.
@@ -153,7 +151,9 @@ class Recorder(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the record, for a checkpoint (Lightning's hook)."""
-        curves = {name: torch.from_numpy(value[: self._done]) for name, value in self._curves.items()}
+        curves = {
+            name: torch.from_numpy(value[: self._done]) for name, value in self._curves.items()
+        }
         return {"steps": self._steps[: self._done], "curves": curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

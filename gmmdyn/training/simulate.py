@@ -98,7 +98,9 @@ def simulate(
             try:
                 runner.save_checkpoint(checkpoint)
             except OSError as error:
-                raise OutputError(f"cannot write the checkpoint `{checkpoint}`: {error}.") from error
+                raise OutputError(
+                    f"cannot write the checkpoint `{checkpoint}`: {error}."
+                ) from error
     trajectory = recorder.trajectory(metadata)
     if trajectory is None:
         raise ConfigError("the trainer stopped before the first recording time.")

@@ -1,8 +1,9 @@
 """The endless stream of blocks that a trainer iterates over, and the seeds of their samples.
 
-A Lightning batch is a block of samples, since a Lightning step costs a hundred times one update. The
-stream holds no random state: a block is a number, its samples are drawn on the device from a seed
-that depends on (seed, replica, block) alone. So a run that is stopped and resumed is the same run.
+A Lightning batch is a block of samples, since a Lightning step costs a hundred times one update.
+The stream holds no random state: a block is a number, its samples are drawn on the device from a
+seed that depends on (seed, replica, block) alone. So a run that is stopped and resumed is the same
+run.
 """
 
 from __future__ import annotations

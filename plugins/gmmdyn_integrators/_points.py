@@ -8,12 +8,13 @@ four-index integral is ever formed (theory page, "ODEs for the order parameters"
 
 from __future__ import annotations
 
+import abc
 import math
 
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Errors, Fields, Moments
+from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import covariance_factor
 
 
@@ -111,3 +112,41 @@ def errors(fields: Fields, z: Tensor, spread: float) -> Errors:
         pmse_se=spread * loss.std(-1),
         classification_error_se=spread * wrong.std(-1),
     )
+
+
+class PointAverage(Integrator):
+    """What the integrators that average over fixed points share; they say where the points are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("_z", torch.empty(0, 0, dtype=torch.float64), persistent=False)
+
+    @abc.abstractmethod
+    def place(self, hidden: int) -> Tensor:
+        """Return the points.
+
+        Args:
+            hidden: the number of hidden units `K`.
+
+        Returns:
+            Standard normal points, shape `(S, K)`, float64; the same at each call.
+        """
+
+    @property
+    def smooth(self) -> bool:
+        """False: with kinks, an average over points is a step function of the state."""
+        return False
+
+    def prepare(self, hidden: int) -> None:
+        """Place the points once; see `Integrator.prepare`."""
+        z = self.get_buffer("_z")
+        if z.shape[1] != hidden or not len(z):
+            self._z = self.place(hidden).to(z)
+
+    def moments(self, fields: Fields) -> Moments:
+        """Compute the moments; see `Integrator.moments`."""
+        return moments(fields, self.get_buffer("_z"))
+
+    def errors(self, fields: Fields) -> Errors:
+        """Compute the errors; see `Integrator.errors`."""
+        return errors(fields, self.get_buffer("_z"), self.relative_error)

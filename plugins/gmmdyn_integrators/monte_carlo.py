@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import final
 
 import torch
+from torch import Tensor
 
 from gmmdyn import checks
-from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
-from gmmdyn_integrators import _points
+from gmmdyn_integrators._points import PointAverage
 
 
 @final
-class MonteCarlo(Integrator):
+class MonteCarlo(PointAverage):
     """Averages over normal points that are drawn once from the seed.
 
-    The error falls as one over the square root of `samples`. For an activation with kinks the result
-    jumps when a point crosses a kink, so it is not smooth in the state: an adaptive solver must
-    not ask for more accuracy than `relative_error`.
+    The error falls as one over the square root of `samples`. For an activation with kinks the
+    result jumps when a point crosses a kink, so it is not smooth in the state: an adaptive solver
+    must not ask for more accuracy than `relative_error`.
 
     Args:
         samples: how many points, at least 2.
@@ -31,30 +31,13 @@ class MonteCarlo(Integrator):
         super().__init__()
         self._samples = checks.whole("samples", samples, at_least=2)
         self._seed = checks.whole("seed", seed, at_least=0)
-        self.register_buffer("_z", torch.empty(0, 0, dtype=torch.float64), persistent=False)
-
-    @property
-    def smooth(self) -> bool:
-        """False: with kinks, a sample average is a step function of the state."""
-        return False
 
     @property
     def relative_error(self) -> float:
         """One over the square root of the number of samples."""
-        return float(self._samples) ** -0.5
+        return float(self._samples**-0.5)
 
-    def prepare(self, hidden: int) -> None:
-        """Draw the points; see `Integrator.prepare`."""
-        z = self.get_buffer("_z")
-        if z.shape != (self._samples, hidden):
-            generator = torch.Generator().manual_seed(self._seed)
-            points = torch.randn(self._samples, hidden, generator=generator, dtype=torch.float64)
-            self._z = points.to(z)
-
-    def moments(self, fields: Fields) -> Moments:
-        """Compute the moments; see `Integrator.moments`."""
-        return _points.moments(fields, self.get_buffer("_z"))
-
-    def errors(self, fields: Fields) -> Errors:
-        """Compute the errors; see `Integrator.errors`."""
-        return _points.errors(fields, self.get_buffer("_z"), self.relative_error)
+    def place(self, hidden: int) -> Tensor:
+        """Draw the points."""
+        generator = torch.Generator().manual_seed(self._seed)
+        return torch.randn(self._samples, hidden, generator=generator, dtype=torch.float64)

@@ -1,10 +1,10 @@
 r"""Exact integration along one direction, quasi-Monte-Carlo across it.
 
-Legend: the local fields are lam = m + L z with z = s u + x, s along the fixed unit vector u, x across it.
-Along a line lam_k(s) = a_k + d_k s crosses each kink once, at the *breaks*; between two breaks
-g(lam_k) = g0 + g1 s, the output is o0 + o1 s and Delta = y - o0 - o1 s, so that every moment is a sum over
-intervals of the truncated normal moments P_n = ∫ s^n phi(s) ds. Shapes: lines S, intervals I = K J + 1
-for J kinks; the arrays are (..., C, S, I) and (..., C, S, I, K).
+Legend: the local fields are lam = m + L z with z = s u + x, s along the fixed unit vector u, x
+across it. Along a line lam_k(s) = a_k + d_k s crosses each kink once, at the *breaks*; between two
+breaks g(lam_k) = g0 + g1 s, the output is o0 + o1 s and Delta = y - o0 - o1 s, so that every
+moment is a sum over intervals of the truncated normal moments P_n = ∫ s^n phi(s) ds. Shapes: lines
+S, intervals I = K J + 1 for J kinks; the arrays are (..., C, S, I) and (..., C, S, I, K).
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class _Lines(NamedTuple):
 class PreIntegrated(Integrator):
     """The integrator of choice for piecewise-linear activations such as ReLU.
 
-    Smooth in the state, which an adaptive solver needs, and far more accurate than points: the error
-    of the moments falls about as one over the number of lines. The kinks' own term is exact. For
-    one hidden unit everything is exact. It does not describe curved activations.
+    Smooth in the state, which an adaptive solver needs, and far more accurate than points: the
+    error of the moments falls about as one over the number of lines. The kinks' own term is exact.
+    For one hidden unit everything is exact. It does not describe curved activations.
 
     Args:
         log2_lines: the binary logarithm of the number of lines, from 2 to 20.
@@ -78,7 +78,7 @@ class PreIntegrated(Integrator):
     @property
     def relative_error(self) -> float:
         """A fifth over the number of lines, as measured for a few ReLU units."""
-        return 0.2 / 2**self._log2
+        return float(0.2 / 2**self._log2)
 
     def prepare(self, hidden: int) -> None:
         """Place the lines; see `Integrator.prepare`."""
@@ -156,7 +156,9 @@ class PreIntegrated(Integrator):
         def scatter(by_line: Tensor) -> Tensor:
             if self._hidden == 1:
                 return torch.zeros_like(by_line[..., 0])
-            return by_line.unflatten(-1, (_SETS, -1)).mean(-1).std(-1) / math.sqrt(_SETS)
+            sets = by_line.reshape(*by_line.shape[:-1], _SETS, -1).mean(-1)
+            spread: Tensor = sets.std(-1) / math.sqrt(_SETS)
+            return spread
 
         return Errors(loss.mean(-1), wrong.mean(-1), scatter(loss), scatter(wrong))
 
@@ -165,8 +167,8 @@ class PreIntegrated(Integrator):
         activation = fields.activation
         if not activation.slopes:
             raise IncompatibleError(
-                "the integrator `preintegrated` describes piecewise-linear activations, which declare "
-                f"`slopes`, and {type(activation).__name__} does not; take `sobol`."
+                "the integrator `preintegrated` describes piecewise-linear activations, which "
+                f"declare `slopes`, and {type(activation).__name__} does not; take `sobol`."
             )
         factor = covariance_factor(fields.covariance)
         start = (fields.mean.unsqueeze(-2) + self.get_buffer("_across") @ factor).unsqueeze(-2)
@@ -210,8 +212,8 @@ def _wrong(lines: _Lines, y: Tensor) -> Tensor:
 def _curvature(fields: Fields) -> Tensor:
     r"""Return $E[g''(\lambda_k)\Delta]$ exactly, shape `(..., C, K)`.
 
-    g'' is a jump J at each kink c, so this is $J\,N(c; m_k, Q_{kk})\,(y - \sum_i v_i E[g(\lambda_i) |
-    \lambda_k = c])$, and given one field the others are single Gaussians.
+    g'' is a jump J at each kink c, so this is $J\,N(c; m_k, Q_{kk})\,(y - \sum_i v_i
+    E[g(\lambda_i) | \lambda_k = c])$, and given one field the others are single Gaussians.
     """
     activation, mean = fields.activation, fields.mean
     variance = fields.covariance.diagonal(dim1=-2, dim2=-1)

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from scipy.special import ndtri
 from scipy.stats import qmc
+from torch import Tensor
 
 from gmmdyn import checks
-from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
-from gmmdyn_integrators import _points
+from gmmdyn_integrators._points import PointAverage
 
 
 @final
-class Sobol(Integrator):
+class Sobol(PointAverage):
     """Averages over scrambled Sobol points sent through the inverse normal cdf.
 
     The error falls almost as one over the number of points for smooth activations and as about its
@@ -39,32 +39,15 @@ class Sobol(Integrator):
         self._log2 = checks.whole("log2_samples", log2_samples, at_least=1)
         checks.number("log2_samples", log2_samples, at_most=24)
         self._seed = checks.whole("seed", seed, at_least=0)
-        self.register_buffer("_z", torch.empty(0, 0, dtype=torch.float64), persistent=False)
-
-    @property
-    def smooth(self) -> bool:
-        """False: with kinks, an average over points is a step function of the state."""
-        return False
 
     @property
     def relative_error(self) -> float:
         """The number of points to the power -3/4, which is pessimistic for smooth activations."""
-        return float(2**self._log2) ** -0.75
+        return float(2.0 ** (-0.75 * self._log2))
 
-    def prepare(self, hidden: int) -> None:
-        """Place the points; see `Integrator.prepare`."""
-        z = self.get_buffer("_z")
-        if z.shape != (2**self._log2, hidden):
-            uniform = qmc.Sobol(hidden, scramble=True, rng=self._seed).random_base2(self._log2)
-            # Scrambled points can be exactly 0, whose quantile is infinite.
-            tiny = 2.0**-40
-            points = ndtri(np.clip(uniform, tiny, 1 - tiny))
-            self._z = torch.from_numpy(points).to(z)
-
-    def moments(self, fields: Fields) -> Moments:
-        """Compute the moments; see `Integrator.moments`."""
-        return _points.moments(fields, self.get_buffer("_z"))
-
-    def errors(self, fields: Fields) -> Errors:
-        """Compute the errors; see `Integrator.errors`."""
-        return _points.errors(fields, self.get_buffer("_z"), self.relative_error)
+    def place(self, hidden: int) -> Tensor:
+        """Place the points."""
+        uniform = qmc.Sobol(hidden, scramble=True, rng=self._seed).random_base2(self._log2)
+        # Scrambled points can be exactly 0, whose quantile is infinite.
+        tiny = 2.0**-40
+        return torch.from_numpy(ndtri(np.clip(uniform, tiny, 1 - tiny)))

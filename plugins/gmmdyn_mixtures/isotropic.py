@@ -56,7 +56,8 @@ class MeansMixture(IsotropicMixture):
         device = self.means.device
         key = (dtype, device)
         if key not in self._converted:
-            self._converted[key] = (self._centres.to(dtype), self.labels.to(dtype))
+            converted = self.get_buffer("_centres").to(dtype), self.labels.to(dtype)
+            self._converted[key] = converted
         centres, labels = self._converted[key]
         clusters = draw_clusters(self.get_buffer("_cumulative"), n, generator)
         noise = torch.empty(n, self.dim, dtype=dtype, device=device).normal_(generator=generator)

@@ -65,7 +65,9 @@ class Committee(TwoLayerNetwork):
         checks.choice("init", init, ("random", "informed"))
         checks.choice("dtype", dtype, ("float32", "float64"))
         scale = checks.number("init_scale", init_scale, at_least=0)
-        given = None if first_layer is None else checks.array("first_layer", first_layer, (None, None))
+        given = (
+            None if first_layer is None else checks.array("first_layer", first_layer, (None, None))
+        )
         dim, hidden = self._sizes(dim, hidden, mixture, given)
         generator = torch.Generator().manual_seed(checks.whole("seed", seed, at_least=0))
         weights = scale * torch.randn(hidden, dim, generator=generator, dtype=torch.float64)
@@ -105,7 +107,9 @@ class Committee(TwoLayerNetwork):
         if given is not None:
             dims["first_layer"] = given.shape[1]
             if hidden is not None and hidden != given.shape[0]:
-                raise RangeError(f"`hidden` is {hidden} but `first_layer` has {given.shape[0]} rows.")
+                raise RangeError(
+                    f"`hidden` is {hidden} but `first_layer` has {given.shape[0]} rows."
+                )
             hidden = given.shape[0]
         if not dims or hidden is None:
             raise ArgumentError("`committee` needs `dim` and `hidden`, or `first_layer`.")

@@ -1,7 +1,7 @@
 r"""The closed equations of the overlaps along each mode of the noise, of v and of b.
 
-Legend: eta, kappa the rates; p (C,) priors; e, n, s, f the moments of the error signal in each cluster
-(`Moments`); rho, t, q, r as in `modes.py`. With E = p e and S(τ) = Σ_a p_a rho_a(τ) s_a,
+Legend: eta, kappa the rates; p (C,) priors; e, n, s, f the moments of the error signal in each
+cluster (`Moments`); rho, t, q, r as in `modes.py`. With E = p e and S(τ) = Σ_a p_a rho_a(τ) s_a,
 
     dr_bk(τ) = eta v_k [ Σ_a E_ak t_ab(τ) + Σ_i S_ki(τ) r_bi(τ) ] - eta kappa r_bk(τ)
     A_kl(τ)  = eta v_k [ Σ_a E_ak r_al(τ) + Σ_i S_ki(τ) q_il(τ) ]
@@ -47,7 +47,7 @@ class State(NamedTuple):
     def unpack(self, flat: Tensor) -> State:
         """Undo `pack` for vectors of shape `(..., n)`; q is symmetrised once, here."""
         shapes = [part.shape for part in self if part is not None]
-        parts = flat.split([shape.numel() for shape in shapes], dim=-1)
+        parts = torch.split(flat, [shape.numel() for shape in shapes], dim=-1)
         q, r, v, *b = (
             part.reshape(*flat.shape[:-1], *shape)
             for part, shape in zip(parts, shapes, strict=True)

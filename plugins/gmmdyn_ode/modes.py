@@ -1,12 +1,12 @@
 r"""The directions in which the noise of a mixture is independent, and overlaps along them.
 
-If all covariances commute they share an eigenbasis ψ; in it everything the dynamics needs are overlaps
-in each direction. Directions with the same variances in all clusters behave alike and are one *mode*;
-isotropic noise is a single mode, and its overlaps are the familiar Q and R.
+If all covariances commute they share an eigenbasis ψ; in it everything the dynamics needs are
+overlaps in each direction. Directions with the same variances in all clusters behave alike and are
+one *mode*; isotropic noise is a single mode, and its overlaps are the familiar Q and R.
 
-Legend: M modes; share (M,) the fraction of the D directions in each; rho (C or 1, M) noise variances;
-t (M, C, C), q (M, K, K), r (M, C, K) means over the directions of a mode of (mu_a·ψ)(mu_b·ψ),
-(w_k·ψ)(w_l·ψ), (mu_b·ψ)(w_k·ψ). So Σ share q = Q, Σ share r = R and Σ share t = T.
+Legend: M modes; share (M,) the fraction of the D directions in each; rho (C or 1, M) noise
+variances; t (M, C, C), q (M, K, K), r (M, C, K) means over the directions of a mode of
+(mu_a·ψ)(mu_b·ψ), (w_k·ψ)(w_l·ψ), (mu_b·ψ)(w_k·ψ). So Σ share q = Q, Σ share r = R, Σ share t = T.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ def _find(mixture: GaussianMixture) -> Modes:
     structure = mixture.covariance_structure
     if structure not in ("shared", "commuting"):
         raise IncompatibleError(
-            "the theory `ode` describes Gaussian mixtures whose cluster covariances are the same or "
-            f"commute, and the covariance here is {structure}; simulate it instead."
+            "the theory `ode` describes Gaussian mixtures whose cluster covariances are the same "
+            f"or commute, and the covariance here is {structure}; simulate it instead."
         )
     if mixture.dim > _LARGEST:
         raise IncompatibleError(
-            f"the theory `ode` diagonalises the covariance, which it does up to D = {_LARGEST}, and "
-            f"here D is {mixture.dim}; take a smaller `dim`."
+            f"the theory `ode` diagonalises the covariance, which it does up to D = {_LARGEST}, "
+            f"and here D is {mixture.dim}; take a smaller `dim`."
         )
     unit = torch.eye(mixture.dim, dtype=mixture.means.dtype, device=mixture.means.device)
     covariances = mixture.covariance_product(unit).double().cpu().numpy()  # (C or 1, D, D)

@@ -20,7 +20,7 @@ ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 FIXED = ("euler", "midpoint", "rk4", "heun3")
 
 
-class Stopped(GmmdynError, RuntimeError):
+class StoppedError(GmmdynError, RuntimeError):
     """The solver was stopped at some time, for a reason.
 
     Attributes:
@@ -63,7 +63,7 @@ class Solution(NamedTuple):
 
     states: list[Tensor]
     evaluations: int
-    stopped: Stopped | None
+    stopped: StoppedError | None
 
 
 class _Counted(torch.nn.Module):
@@ -81,7 +81,7 @@ class _Counted(torch.nn.Module):
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         if self.evaluations >= self.limit:
-            raise Stopped(
+            raise StoppedError(
                 float(t),
                 f"it took the {self.limit} evaluations allowed; loosen `rtol` and `atol`, take "
                 "a smooth integrator or a fixed step (`method='rk4', step=…`), or raise "
@@ -91,11 +91,11 @@ class _Counted(torch.nn.Module):
         try:
             rate = self.function(y)
         except NotPositiveError as error:
-            raise Stopped(
+            raise StoppedError(
                 float(t), f"{error} Tighten `rtol` and `atol`, or shorten `step`"
             ) from None
         if not bool(torch.isfinite(rate).all()):
-            raise Stopped(
+            raise StoppedError(
                 float(t),
                 "the order parameters grew beyond all bounds; lower the learning rate, or the "
                 "step of a fixed-step method",
@@ -153,7 +153,7 @@ def integrate(
             options=extra,
         )
         return Solution(list(states), counted.evaluations, None)
-    except Stopped as stopped:
+    except StoppedError as stopped:
         return Solution(counted.states, counted.evaluations, stopped)
     except AssertionError as error:  # torchdiffeq's "underflow in dt"
         reached = float(times[len(counted.states) - 1]) if counted.states else float(times[0])
@@ -161,4 +161,4 @@ def integrate(
             f"its step became too small to go on ({error}); loosen `rtol` and `atol`, or take a "
             "smooth integrator"
         )
-        return Solution(counted.states, counted.evaluations, Stopped(reached, reason))
+        return Solution(counted.states, counted.evaluations, StoppedError(reached, reason))

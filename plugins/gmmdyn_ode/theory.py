@@ -178,18 +178,20 @@ class ODE(Theory):
                 options,
             )
             trajectory = _trajectory(grid, solution, start, dynamics)
+        spec = integrator.spec
+        about = {
+            **options._asdict(),
+            "integrator": spec.name if spec else type(integrator).__name__,
+            "integration_error": integrator.relative_error,
+            "evaluations": solution.evaluations,
+        }
         if trajectory is not None:
-            spec = integrator.spec
-            about = {
-                **options._asdict(),
-                "integrator": spec.name if spec else type(integrator).__name__,
-                "integration_error": integrator.relative_error,
-                "evaluations": solution.evaluations,
-            }
             trajectory = replace(trajectory, metadata={"theory": "ode", "solver": about})
-        if solution.stopped is not None:
-            when = f"the theory `ode` stopped at t = {solution.stopped.time:.6g}"
-            raise ConvergenceError(f"{when}: {solution.stopped.reason}.", trajectory)
+        if solution.stopped is not None or trajectory is None:
+            when, why = "the start", "there was no state to begin with"
+            if solution.stopped is not None:
+                when, why = f"t = {solution.stopped.time:.6g}", solution.stopped.reason
+            raise ConvergenceError(f"the theory `ode` stopped at {when}: {why}.", trajectory)
         return trajectory
 
     def _options(self, integrator: Integrator, network: TwoLayerNetwork) -> Options:

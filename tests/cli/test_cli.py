@@ -7,6 +7,7 @@ import yaml
 from gmmdyn import Trajectory, __version__, presets, registry
 from gmmdyn.cli import main
 from gmmdyn.config import Configuration
+from gmmdyn.errors import IncompatibleError
 
 TINY = [
     "--data_model.dim=50",
@@ -62,13 +63,18 @@ def test_solve_needs_no_simulation(tmp_path, capsys):
     assert "classification error" in capsys.readouterr().out
 
 
-def test_where_no_theory_applies_compare_says_so_and_simulates(tmp_path, capsys):
-    words = ["--simulation.duration=1", "--simulation.replicas=2", "--simulation.test_size=10"]
-    assert main(["compare", "digits", *words, f"--output={tmp_path / 'run'}"]) == 0
+def test_where_no_theory_applies_compare_says_so_and_simulates(tmp_path, capsys, monkeypatch):
+    def refuse(self, *experiment):
+        raise IncompatibleError("the theory `ode` describes something else.")
+
+    monkeypatch.setattr(registry.get("theory", "ode"), "check", refuse)
+    assert main(["compare", "xor", *TINY, f"--output={tmp_path / 'run'}"]) == 0
     captured = capsys.readouterr()
-    assert captured.err.startswith("gmmdyn: simulation only: the theory `ode` describes")
-    assert captured.err.count("\n") == 1
+    expected = "gmmdyn: simulation only: the theory `ode` describes something else.\n"
+    assert captured.err == expected
     assert names(tmp_path / "run") == RESULTS - {"theory.nc"}
+    assert main(["solve", "xor", *TINY, f"--output={tmp_path / 'other'}"]) == 2
+    assert names(tmp_path) == {"run"}
 
 
 def test_plot_draws_again(tmp_path, capsys):
@@ -167,7 +173,7 @@ def test_every_option_of_a_preset_is_on_the_command_line(name, capsys):
     "words", [[], ["--help"], ["compare", "--help"], ["-h"], ["presets"], ["plot", "--help"]]
 )
 def test_help_imports_nothing_slow(words):
-    heavy = "torch pytorch_lightning lightning matplotlib numpy xarray scipy".split()
+    heavy = ["torch", "pytorch_lightning", "lightning", "matplotlib", "numpy", "xarray", "scipy"]
     code = (
         "import sys; from gmmdyn.cli import main; "
         f"status = main({words!r}); "

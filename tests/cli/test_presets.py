@@ -2,9 +2,13 @@ import pytest
 
 from gmmdyn import presets
 from gmmdyn.config import Configuration
-from gmmdyn.errors import IncompatibleError
 
-SMALL = {"digits": {}, "fashion-mnist": None, "random-covariance": {"means": {"name": "xor", "dim": 20}}}
+# What makes each preset small; by default a small D. None: its files may not be there.
+SMALL = {
+    "digits": {},
+    "fashion-mnist": None,
+    "random-covariance": {"means": {"name": "xor", "dim": 20}},
+}
 
 
 def test_the_presets_of_the_documentation_are_there():
@@ -26,12 +30,8 @@ def test_a_preset_builds_and_runs(name):
         return
     configuration = configuration.updated("data_model", smaller)
     experiment = configuration.experiment()
-    times = [0, 1]
-    simulated = experiment.simulate(times=times, replicas=2, test_size=10)
-    theory = configuration.predictor()
-    try:
-        experiment.check(theory)
-    except IncompatibleError:
-        assert name in SMALL
-    else:
-        assert experiment.solve(theory, times=times).pmse.shape == simulated.pmse[:, 0].shape
+    theory = configuration.updated(
+        "theory", {"integrator": {"name": "sobol", "log2_samples": 5}}
+    ).predictor()
+    simulated = experiment.simulate(times=[0, 0.5], replicas=2, test_size=10)
+    assert experiment.solve(theory, times=[0, 0.5]).pmse.shape == simulated.pmse[:, 0].shape

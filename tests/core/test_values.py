@@ -134,9 +134,7 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
         run.save(tmp_path / "file" / "run.nc")
 
 
-@given(
-    st.floats(0.5, 1e6), st.integers(2, 10_000), st.integers(1, 80)
-)
+@given(st.floats(0.5, 1e6), st.integers(2, 10_000), st.integers(1, 80))
 def test_recording_times_are_whole_samples_in_order(duration, dim, count):
     times = gd.recording_times(duration, dim, count)
     assert times[0] == 0

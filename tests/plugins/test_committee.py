@@ -20,9 +20,7 @@ def test_the_output_is_the_formula():
     )
     x = rng.normal(size=(5, 20))
     expected = [
-        sum(
-            v[k] * math.erf((W[k] @ row / math.sqrt(20) + b[k]) / math.sqrt(2)) for k in range(3)
-        )
+        sum(v[k] * math.erf((W[k] @ row / math.sqrt(20) + b[k]) / math.sqrt(2)) for k in range(3))
         for row in x
     ]
     np.testing.assert_allclose(network(torch.tensor(x)).detach().numpy(), expected)

@@ -11,10 +11,17 @@ from gmmdyn.errors import IncompatibleError
 
 # What a component needs beyond its name; a new one is tested by being registered.
 NEEDED = {
-    "isotropic": {"means": torch.randn(3, 20, generator=torch.Generator().manual_seed(0)) * 3,
-                  "labels": [-1, 1, 1], "priors": [0.5, 0.5, 0.0], "variance": 0.3},
-    "random-covariance": {"means": torch.eye(3, 20) * 5, "labels": [-1, -1, 1],
-                          "per_cluster": True},
+    "isotropic": {
+        "means": torch.randn(3, 20, generator=torch.Generator().manual_seed(0)) * 3,
+        "labels": [-1, 1, 1],
+        "priors": [0.5, 0.5, 0.0],
+        "variance": 0.3,
+    },
+    "random-covariance": {
+        "means": torch.eye(3, 20) * 5,
+        "labels": [-1, -1, 1],
+        "per_cluster": True,
+    },
     "from-data": {"covariance": "per-class"},
     "xor": {"dim": 30, "rho": 0.3},
     "ring": {"dim": 30, "clusters_per_label": 3},
@@ -95,7 +102,7 @@ class WrongKink(Leaky):
 def test_the_checks_can_fail():
     with pytest.raises(AssertionError, match="`derivative` is off"):
         testing.check_activation(WrongSlope())
-    with pytest.raises(AssertionError, match="declared as 0.2"):
+    with pytest.raises(AssertionError, match=r"declared as 0\.2"):
         testing.check_activation(WrongKink())
     with pytest.raises(AssertionError, match="`stein` is off"):
         testing.check_integrator(gd.integrator("sobol"), WrongKink(), tolerance=5e-3)

@@ -225,7 +225,7 @@ def test_bad_options_are_named():
         gd.theory("ode", method="rk4")
     with pytest.raises(RangeError, match="drop `step`"):
         gd.theory("ode", step=0.1)
-    with pytest.raises(RangeError, match="`method`.*dopri5"):
+    with pytest.raises(RangeError, match=r"`method`.*dopri5"):
         gd.theory("ode", method="dopri6")
     with pytest.raises(RangeError, match="`rtol`"):
         gd.theory("ode", rtol=-1)

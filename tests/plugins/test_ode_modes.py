@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gmmdyn_ode.dynamics import Dynamics, State
-from gmmdyn_ode.modes import modes_of
 
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import GaussianMixture
+from gmmdyn_ode.dynamics import Dynamics, State
+from gmmdyn_ode.modes import modes_of
 
 
 def shared_case(arrays, rho):
@@ -42,9 +42,7 @@ def test_the_right_hand_side_of_each_mode_is_that_of_the_2021_code(reference, na
         modes = modes_of(mixture)
         # Their eigenvectors are in single precision, ours in double, in increasing order.
         order = np.argsort(arrays["Masses"])
-        np.testing.assert_allclose(
-            modes.variances[0].numpy(), arrays["Masses"][order], atol=2e-5
-        )
+        np.testing.assert_allclose(modes.variances[0].numpy(), arrays["Masses"][order], atol=2e-5)
         integrator = gd.integrator("sobol", log2_samples=15)
         integrator.prepare(2)
         algorithm = gd.OnlineSGD(rate, decay)
@@ -65,9 +63,7 @@ def test_the_right_hand_side_of_each_mode_is_that_of_the_2021_code(reference, na
             # Mode by mode, to what single-precision eigenvectors allow.
             scale = np.abs(mean).max()
             np.testing.assert_allclose(value.numpy(), mean, atol=0.02 * scale)
-        z.append(
-            (rates.v.numpy() - arrays[f"{case}/dv_mean"]) / (arrays[f"{case}/dv_se"] + 1e-6)
-        )
+        z.append((rates.v.numpy() - arrays[f"{case}/dv_mean"]) / (arrays[f"{case}/dv_se"] + 1e-6))
     assert np.abs(z).max() < 4
 
 

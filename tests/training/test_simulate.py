@@ -155,14 +155,24 @@ def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path):
 
 @pytest.mark.parametrize("activation", ["relu", "erf"])
 def test_drawing_fields_is_drawing_inputs(activation):
-    """The two test sets agree in their standard errors, for clusters with covariances of their own."""
+    """Both agree in their standard errors, for clusters with covariances of their own."""
     generator = torch.Generator().manual_seed(0)
     means = torch.randn(3, DIM, generator=generator, dtype=torch.float64)
     mixture = gd.data_model(
-        "random-covariance", means=means, labels=[-1, 1, 1], priors=[0.5, 0.3, 0.2], per_cluster=True
+        "random-covariance",
+        means=means,
+        labels=[-1, 1, 1],
+        priors=[0.5, 0.3, 0.2],
+        per_cluster=True,
     )
     network = gd.network(
-        "committee", dim=DIM, hidden=2, activation=activation, init_scale=1.0, bias=[0.3, -0.2], seed=5
+        "committee",
+        dim=DIM,
+        hidden=2,
+        activation=activation,
+        init_scale=1.0,
+        bias=[0.3, -0.2],
+        seed=5,
     )
     state = network.order_parameters(mixture)
     size, repeats = 4000, 30
