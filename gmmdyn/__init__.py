@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gmmdyn.algorithm import OnlineSGD as OnlineSGD
-    from gmmdyn.compare import Comparison as Comparison
-    from gmmdyn.compare import compare as compare
+    from gmmdyn.comparison import Comparison as Comparison
+    from gmmdyn.comparison import compare as compare
     from gmmdyn.components import activation as activation
     from gmmdyn.components import data_model as data_model
     from gmmdyn.components import integrator as integrator
@@ -38,8 +38,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "OnlineSGD": "algorithm",
-    "Comparison": "compare",
-    "compare": "compare",
+    "Comparison": "comparison",
+    "compare": "comparison",
     "activation": "components",
     "data_model": "components",
     "integrator": "components",

@@ -9,7 +9,7 @@ import numpy as np
 from gmmdyn import checks
 
 if TYPE_CHECKING:
-    from gmmdyn.compare import Comparison
+    from gmmdyn.comparison import Comparison
 
 
 def comparison_table(comparison: Comparison, rows: int = 8) -> str:

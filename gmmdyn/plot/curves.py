@@ -17,7 +17,7 @@ from gmmdyn.plot import style
 from gmmdyn.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from gmmdyn.compare import Comparison
+    from gmmdyn.comparison import Comparison
 
 LABELS = {
     "pmse": r"pmse  $\frac{1}{2}\,\langle (y - \varphi)^2 \rangle$",

@@ -18,7 +18,7 @@ from gmmdyn.tables import spread
 from gmmdyn.trajectory import Trajectory
 
 if TYPE_CHECKING:
-    from gmmdyn.compare import Comparison
+    from gmmdyn.comparison import Comparison
 
 MOST_CURVES = 120  # in one panel, evenly chosen among more
 MOST_POINTS = 16  # on one curve, evenly chosen on the logarithmic axis

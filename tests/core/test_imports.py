@@ -100,3 +100,11 @@ def test_importing_gmmdyn_imports_nothing_heavy():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))
+
+
+def test_no_public_name_is_also_a_module():
+    """Importing the module would put it in the place of the function."""
+    modules = {path.stem for path in ROOT.glob("*.py")} | {
+        path.name for path in ROOT.iterdir() if path.is_dir()
+    }
+    assert not modules & set(gd._HOME)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import same_color
 
-from gmmdyn.compare import compare
+from gmmdyn.comparison import compare
 from gmmdyn.errors import OutputError, RangeError
 from gmmdyn.plot import plot_errors, plot_order_parameters, plot_trajectory, save_figure
 from gmmdyn.trajectory import Trajectory
@@ -242,7 +242,7 @@ def test_a_failed_drawing_leaves_the_old_file(tmp_path, simulated, monkeypatch):
 def test_comparing_imports_no_matplotlib_and_drawing_no_pyplot():
     code = """
 import sys
-import gmmdyn.compare
+import gmmdyn.comparison
 assert "matplotlib" not in sys.modules
 import gmmdyn.plot
 assert "matplotlib.pyplot" not in sys.modules

@@ -1,4 +1,4 @@
-"""Pages of the documentation and the Python blocks in them; run as a program, it redraws figures."""
+"""Pages of the documentation and the Python in them; run as a program, it redraws figures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
-    """Return the fenced blocks of a page in one language, with the line before each block's first."""
+    """Return the fenced blocks of a page in one language, each with the lines before it."""
     text = page.read_text(encoding="utf-8")
     return [
         (text.count("\n", 0, match.start(2)), match[2])

@@ -72,8 +72,7 @@ def test_the_solution_follows_the_2021_trajectory(reference, name, tolerance):
     start = gd.OrderParameters(Q=arrays["Q0"], R=arrays["R0"], v=arrays["v0"])
     rows = np.unique(np.geomspace(1, len(arrays["t"]) - 1, 12).astype(int))
     times = np.concatenate([[0.0], arrays["t"][rows]])
-    theory = gd.theory("ode", integrator=gd.integrator("sobol", log2_samples=13))
-    solved = theory.solve(mixture, network, algorithm, times=times, initial=start)
+    solved = gd.theory("ode").solve(mixture, network, algorithm, times=times, initial=start)
     for ours, theirs in {
         "pmse": "mse",
         "classification_error": "cls_tie",
@@ -81,4 +80,6 @@ def test_the_solution_follows_the_2021_trajectory(reference, name, tolerance):
         "R": "R",
         "v": "v",
     }.items():
-        assert np.abs(solved[ours][1:] - arrays[theirs][rows]).max() < tolerance, ours
+        # A share of 20,000 samples has a standard error of up to 0.0035.
+        room = 0.012 if ours == "classification_error" else tolerance
+        assert np.abs(solved[ours][1:] - arrays[theirs][rows]).max() < room, ours

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from gmmdyn.compare import Comparison, compare
+from gmmdyn.comparison import Comparison, compare
 from gmmdyn.errors import ArgumentError, IncompatibleError, RangeError, ShapeError
 from gmmdyn.estimate import Estimate
 from gmmdyn.tables import spread, with_error

@@ -265,7 +265,7 @@ def compare(simulated: Trajectory, predicted: Trajectory | None = None) -> Compa
 
     Examples:
         >>> import numpy as np
-        >>> from gmmdyn.compare import compare
+        >>> from gmmdyn.comparison import compare
         >>> from gmmdyn.trajectory import Trajectory
         >>> runs = Trajectory(np.ones(1), {"pmse": np.array([[0.1, 0.3]])}, "simulation")
         >>> line = Trajectory(np.ones(1), {"pmse": np.array([0.1])}, "theory")
