@@ -53,7 +53,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.bayes_error is not None:
         notes.append(f"Bayes error: {with_error(*comparison.bayes_error)}")
     if comparison.predicted is None:
-        return [*notes, "No theory applies, so there is nothing to compare with."]
+        return [*notes, "There is no prediction to compare with."]
     worst = [(name, *comparison.worst(name)) for name in comparison.names]
     if all(np.isnan(z) for _, _, z in worst):
         return [*notes, "z is unknown: a standard error takes at least 2 replicas."]

@@ -216,7 +216,8 @@ class Trajectory:
         dataset = self.to_xarray()
         encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
         with written_whole(target) as temporary:
-            dataset.to_netcdf(temporary, engine="h5netcdf", encoding=encoding)
+            # In memory first: HDF5 itself crashes when a full disk makes its last write fail.
+            temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
         return target
 
     @classmethod

@@ -32,12 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gmmdyn: interrupted; nothing was written.", file=sys.stderr)
         return _INTERRUPTED
-    except SystemExit as leaving:
-        # Lightning makes an exit of an interrupt.
-        if not isinstance(leaving.__context__, KeyboardInterrupt):
-            raise
-        print("gmmdyn: interrupted; nothing was written.", file=sys.stderr)
-        return _INTERRUPTED
     except BrokenPipeError:
         return _READER_GONE
     return 0

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
 
 from gmmdyn import checks
-from gmmdyn.errors import ConfigError, DivergenceError, IncompatibleError, OutputError
+from gmmdyn.errors import (
+    ArgumentError,
+    ConfigError,
+    DivergenceError,
+    IncompatibleError,
+    OutputError,
+)
 from gmmdyn.interfaces import TwoLayerNetwork
 from gmmdyn.training.engine import DenseEngine
 from gmmdyn.training.module import OnlineLearning
@@ -75,6 +84,11 @@ def simulate(
         "enable_model_summary": False,
         **(trainer or {}),
     }
+    known = inspect.signature(pl.Trainer).parameters
+    for option in options:
+        if option not in known:
+            near = checks.suggestion(option, known)
+            raise ArgumentError(f"`trainer` has the unknown keyword `{option}`; {near}")
     options["callbacks"] = [*callbacks, *(options.get("callbacks") or [])]
     metadata = {
         "engine": "dense",
@@ -83,6 +97,9 @@ def simulate(
         "block_size": dense.block_size,
         "test_size": test_size,
     }
+    handler = None
+    if current_thread() is main_thread():
+        handler = signal.getsignal(signal.SIGINT)
     with _quiet():
         runner = pl.Trainer(**options)
         try:
@@ -94,6 +111,13 @@ def simulate(
             )
         except DivergenceError as error:
             raise DivergenceError(str(error), recorder.trajectory(metadata)) from None
+        except SystemExit as leaving:
+            # Lightning makes an exit of an interrupt, and leaves the process deaf to more of them.
+            if not isinstance(leaving.__context__, KeyboardInterrupt):
+                raise
+            if handler is not None:
+                signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from None
         if checkpoint is not None:
             try:
                 runner.save_checkpoint(checkpoint)

@@ -113,7 +113,7 @@ def test_an_option_may_come_before_the_configuration_and_with_or_without_equals(
 
 def test_another_component_may_be_named(tmp_path):
     words = ["--data_model.name=ring", "--data_model.clusters_per_label=3", *TINY]
-    words += ["--theory.integrator=monte-carlo", f"--output={tmp_path / 'run'}"]
+    words += [f"--output={tmp_path / 'run'}"]
     assert main(["solve", "xor", *words]) == 0
     assert Trajectory.load(tmp_path / "run" / "theory.nc")["R"].shape[1] == 6
 

@@ -29,7 +29,11 @@ NEEDED = {
     "random-means": {"dim": 30},
 }
 STRAIGHT_ONLY = {"preintegrated"}  # refuse a curved activation
-POINTS = {"monte-carlo": {"samples": 200_000}, "sobol": {"log2_samples": 16}}
+POINTS = {
+    "monte-carlo": {"samples": 200_000},
+    "sobol": {"log2_samples": 16},
+    "preintegrated": {"log2_lines": 12},
+}
 
 
 @pytest.mark.parametrize("name", registry.available("activation"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 
@@ -13,7 +14,14 @@ import pytorch_lightning as pl
 import torch
 
 import gmmdyn as gd
-from gmmdyn.errors import ConfigError, DivergenceError, IncompatibleError, OutputError, RangeError
+from gmmdyn.errors import (
+    ArgumentError,
+    ConfigError,
+    DivergenceError,
+    IncompatibleError,
+    OutputError,
+    RangeError,
+)
 from gmmdyn.training import DenseEngine, OnlineLearning, Recorder, Segment
 from gmmdyn.training.evaluation import errors_from_fields, errors_from_inputs
 
@@ -192,6 +200,24 @@ def test_drawing_fields_is_drawing_inputs(activation):
     spread = np.sqrt((fields.var(0, ddof=1) + inputs.var(0, ddof=1)) / repeats)
     assert (np.abs(fields.mean(0) - inputs.mean(0)) < 4 * spread).all()
     assert (spread < 0.01).all()
+
+
+def test_an_interrupt_is_an_interrupt_and_can_be_repeated():
+    """Lightning makes an exit of it and ignores the signal from then on."""
+
+    class Impatient(pl.Callback):
+        def on_train_batch_end(self, *arguments):
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        experiment().simulate(5, trainer={"callbacks": [Impatient()]})
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_unknown_keywords_of_the_trainer_are_named():
+    with pytest.raises(ArgumentError, match="`max_step`; did you mean `max_steps`"):
+        experiment().simulate(1, trainer={"max_step": 3})
 
 
 class Uniform(gd.DataModel):
