@@ -212,7 +212,7 @@ def test_a_simulation_alone_has_no_z():
         comparison.z_scores("pmse")
     with pytest.raises(RangeError, match="no curve `mse`; did you mean `pmse`"):
         comparison.simulation("mse")
-    assert "No theory applies" in comparison.table()
+    assert "There is no prediction to compare with." in comparison.table()
 
 
 def test_a_comparison_does_not_change():
