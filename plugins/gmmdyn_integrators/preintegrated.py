@@ -1,13 +1,9 @@
 r"""Closed forms for pairs of units; beyond pairs, exact along one direction and points across it.
 
 All moments but the noise involve at most two units, and those are closed forms (`_hinges.py`). For
-the rest the local fields are lam = m + L z with z = s u + x, s along the fixed unit vector u, x
-across it.
-
-Legend: along a line lam_k(s) = a_k + d_k s crosses each kink once, at the *breaks*; between two
-breaks the output is o0 + o1 s and Delta = y - o0 - o1 s, so that every moment is a sum over
-intervals of the truncated normal moments P_n = ∫ s^n phi(s) ds. Shapes: lines S, intervals I =
-K J + 1 for J kinks; the arrays are (..., C, S, I) and (..., C, S, I, K).
+the rest the error signal is integrated exactly along lines (`_lines.py`): there Delta = d0 + d1 s
+on each interval, so that every moment is a sum over intervals of truncated normal moments P_n =
+∫ s^n phi(s) ds.
 """
 
 from __future__ import annotations
@@ -26,22 +22,12 @@ from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import covariance_factor
 from gmmdyn_integrators._hinges import Line, pairs
+from gmmdyn_integrators._lines import cut, normal_moments, wrong
 
-# Beyond this many standard deviations the normal density underflows.
-_FAR = 40.0
 # Independent scramblings, whose scatter is the error estimate.
 _SETS = 4
 # Tail probabilities want more lines than the flow: this many doublings.
 _TAIL = 5
-
-
-class _Lines(NamedTuple):
-    """A network along lines: on each interval everything is linear in s."""
-
-    edges: Tensor  # (..., C, S, I + 1)
-    slope: Tensor  # g' of each unit, (..., C, S, I, K)
-    o0: Tensor  # (..., C, S, I)
-    o1: Tensor  # (..., C, S, I)
 
 
 @final
@@ -97,12 +83,6 @@ class PreIntegrated(Integrator):
         entries = [(-1) ** k * (1 + (k * golden) % 1) for k in range(hidden)]
         along = torch.tensor(entries, dtype=torch.float64)
         along /= along.norm()
-        # The other columns of the reflection that takes e_1 to u span what is across it.
-        mirror = along.clone()
-        mirror[0] -= 1.0
-        reflection = torch.eye(hidden, dtype=torch.float64)
-        if float(mirror.norm()) > 0:
-            reflection -= 2 * torch.outer(mirror, mirror) / (mirror @ mirror)
         like = self.get_buffer("_along")
         self._along = along.to(like)
         generator = np.random.default_rng(self._seed)
@@ -116,7 +96,7 @@ class PreIntegrated(Integrator):
                 ]
                 uniform = np.clip(np.concatenate(sets), 2.0**-40, 1 - 2.0**-40)
                 points = torch.from_numpy(ndtri(uniform))
-            setattr(self, name, (points @ reflection[1:]).to(like))
+            setattr(self, name, points.to(like))
 
     def moments(self, fields: Fields) -> Moments:
         """Compute the moments; see `Integrator.moments`.
@@ -141,67 +121,34 @@ class PreIntegrated(Integrator):
         Raises:
             IncompatibleError: if the activation is not piecewise linear.
         """
-        pmse = _pmse(fields, _pairs(_line(fields.activation), fields))
-        cut = self._cut(fields, "_across_many")
-        wrong = _wrong(cut, fields.labels[:, None, None]).sum(-1)  # (..., C, S)
+        exact = _pairs(_line(fields.activation), fields)
+        pmse = _pmse(fields, exact)
+        # Along the mean gradient of the output its sign changes once, at a place that moves little
+        # from line to line; a network without one takes the fixed direction.
+        gradient = fields.readout.unsqueeze(-2) * exact.slope  # (..., C, K)
+        along = (covariance_factor(fields.covariance) @ gradient.unsqueeze(-1)).squeeze(-1)
+        length = along.norm(dim=-1, keepdim=True)
+        lost = length <= 1e-9 * fields.readout.norm(dim=-1)[..., None, None]
+        along = torch.where(lost, self.get_buffer("_along"), along / length.clamp_min(1e-300))
+        lines = cut(fields, along, self.get_buffer("_across_many"))
+        failed = wrong(lines, fields.labels[:, None, None]).sum(-1)  # (..., C, S)
         spread = torch.zeros_like(pmse)
         if self._hidden > 1:
-            sets = wrong.reshape(*wrong.shape[:-1], _SETS, -1).mean(-1)
+            sets = failed.reshape(*failed.shape[:-1], _SETS, -1).mean(-1)
             spread = sets.std(-1) / math.sqrt(_SETS)
-        return Errors(pmse, wrong.mean(-1), torch.zeros_like(pmse), spread)
+        return Errors(pmse, failed.mean(-1), torch.zeros_like(pmse), spread)
 
     def _noise(self, line: Line, fields: Fields, exact: _TensorPairs) -> Tensor:
         """Return E[g' g' Delta²], shape `(..., C, K, K)`: up to four units at once."""
         if not len(line.kinks):
             square = 2 * line.slope**2 * _pmse(fields, exact)
             return square[..., None, None].expand_as(exact.slope_slope)
-        cut = self._cut(fields, "_across")
-        p0, p1, p2 = _normal_moments(cut.edges)
-        d0, d1 = fields.labels[:, None, None] - cut.o0, -cut.o1
+        lines = cut(fields, self.get_buffer("_along").unsqueeze(0), self.get_buffer("_across"))
+        p0, p1, p2 = normal_moments(lines.edges)
+        d0, d1 = fields.labels[:, None, None] - lines.o0, -lines.o1
         squares = d0**2 * p0 + 2 * d0 * d1 * p1 + d1**2 * p2  # ∫ Delta² on each interval
-        slopes = cut.slope.flatten(-3, -2)  # (..., C, S I, K)
+        slopes = lines.slope.flatten(-3, -2)  # (..., C, S I, K)
         return slopes.mT @ (squares.flatten(-2).unsqueeze(-1) * slopes) / p0.shape[-2]
-
-    def _cut(self, fields: Fields, across: str) -> _Lines:
-        """Cut the lines at the breaks."""
-        activation = fields.activation
-        factor = covariance_factor(fields.covariance)
-        start = (fields.mean.unsqueeze(-2) + self.get_buffer(across) @ factor).unsqueeze(-2)
-        pace = (factor @ self.get_buffer("_along"))[..., None, None, :]  # (..., C or 1, 1, 1, K)
-        safe = torch.where(pace == 0, torch.full_like(pace, 1e-300), pace)
-        breaks = [((kink - start) / safe).clamp(-_FAR, _FAR) for kink in activation.kinks]
-        far = torch.full_like(start[..., :1], _FAR)
-        inner = [torch.sort(torch.cat(breaks, dim=-1), dim=-1).values] if breaks else []
-        edges = torch.cat([-far, *inner, far], dim=-1).squeeze(-2)
-        middle = ((edges[..., 1:] + edges[..., :-1]) / 2).unsqueeze(-1)  # (..., C, S, I, 1)
-        lam = start + pace * middle
-        slope = activation.derivative(lam)
-        g1 = slope * pace
-        g0 = activation(lam) - g1 * middle
-        v = fields.readout[..., None, None, :, None]
-        return _Lines(edges, slope, (g0 @ v).squeeze(-1), (g1 @ v).squeeze(-1))
-
-
-def _normal_moments(edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ∫ s^n phi(s) ds over each interval, n = 0, 1, 2."""
-    cdf = torch.special.ndtr(edges)
-    density = torch.exp(-0.5 * edges**2) / math.sqrt(2 * math.pi)
-    p0 = cdf.diff(dim=-1)
-    return p0, -density.diff(dim=-1), p0 - (edges * density).diff(dim=-1)
-
-
-def _wrong(lines: _Lines, y: Tensor) -> Tensor:
-    """Return the probability of y times the output <= 0 on each interval."""
-    low, high = lines.edges[..., :-1], lines.edges[..., 1:]
-    rising = y * lines.o1
-    flat = rising == 0
-    root = -lines.o0 / torch.where(flat, torch.ones_like(rising), lines.o1)
-    root = torch.minimum(torch.maximum(root, low), high)
-    at_low, at_root, at_high = (torch.special.ndtr(x) for x in (low, root, high))
-    partly = torch.where(rising > 0, at_root - at_low, at_high - at_root)
-    # An output of exactly 0 (all ReLU units off) is an error.
-    wholly = torch.where(y * lines.o0 <= 0, at_high - at_low, torch.zeros_like(low))
-    return torch.where(flat, wholly, partly)
 
 
 def _line(activation: Activation) -> Line:
