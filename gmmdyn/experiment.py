@@ -128,7 +128,7 @@ class Experiment:
         Args:
             theory: a registered name, or a `Theory`.
             duration: the last time t = samples/D, with about 50 log-spaced recordings; or
-            times: the recording times themselves.
+            times: the recording times themselves; neither is needed for a fixed point.
             initial: where to start; the network's initial weights by default.
             **options: keywords of the theory when it is given by name, such as `integrator`.
 
@@ -143,12 +143,15 @@ class Experiment:
             ConvergenceError: if the solver gives up; `partial` has what it had.
         """
         chosen = self._theory(theory, options)
+        grid = np.array([np.inf])
+        if chosen.follows_time:
+            grid = settle_times(duration, times, self.data_model.dim)
         with self._partial_described():
             trajectory = chosen.solve(
                 self.data_model,
                 self.network,
                 self.algorithm,
-                times=settle_times(duration, times, self.data_model.dim),
+                times=grid,
                 initial=initial,
             )
         return self._described(trajectory)

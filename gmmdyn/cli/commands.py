@@ -32,11 +32,12 @@ COMMANDS: Mapping[str, Command] = {
     "compare": Command("Simulate, predict, and put both on one plot.", _CONFIG, _RUN_OPTIONS),
     "simulate": Command("Simulate online SGD.", _CONFIG, _RUN_OPTIONS),
     "solve": Command("Predict by theory alone.", _CONFIG, _RUN_OPTIONS),
+    "fixed-point": Command("Find where the order parameters come to rest.", _CONFIG, _RUN_OPTIONS),
     "plot": Command("Draw the figures of a run again.", ("run", "the directory of the run")),
     "presets": Command("List the configurations that come with gmmdyn."),
     "plugins": Command("List the components that installed plugins provide."),
 }
-RUNS = ("compare", "simulate", "solve")
+RUNS = ("compare", "simulate", "solve", "fixed-point")
 _OVERRIDES = (
     "Every number and choice of the configuration is an option too, such as --data_model.variance "
     "0.1; `gmmdyn {} CONFIG --help` lists them."

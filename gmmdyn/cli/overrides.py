@@ -34,6 +34,8 @@ def configured(command: str, arguments: Arguments) -> Configuration | None:
             type.
     """
     configuration = Configuration.load(arguments.positional[0])
+    if command == "fixed-point":
+        configuration = configuration.updated("theory", {"name": "state-evolution"})
     for kind in COMPONENTS:
         name = arguments.last(f"--{kind}.name")
         if name is not None:

@@ -1,4 +1,4 @@
-"""The commands that run an experiment: `compare`, `simulate`, `solve`; and `plot` after them."""
+"""The commands that run an experiment, and `plot` after them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from gmmdyn import Experiment, Theory, Trajectory, compare
 from gmmdyn.cli import run_directory as places
@@ -28,7 +30,7 @@ def run_command(command: str, arguments: Arguments) -> None:
     """Run an experiment and write one directory.
 
     Args:
-        command: `"compare"`, `"simulate"` or `"solve"`.
+        command: `"compare"`, `"simulate"`, `"solve"` or `"fixed-point"`.
         arguments: the words after it.
 
     Raises:
@@ -50,7 +52,7 @@ def run_command(command: str, arguments: Arguments) -> None:
         theory = None if command == "simulate" else _theory(command, configuration, experiment)
         simulated = predicted = None
         try:
-            if command == "solve":
+            if command in ("solve", "fixed-point"):
                 assert theory is not None
                 predicted = _solved(configuration, experiment, theory)
             else:
@@ -98,14 +100,16 @@ def _theory(command: str, configuration: Configuration, experiment: Experiment) 
     """Build the theory, or say why there is none."""
     theory = configuration.predictor()
     if theory is None:
-        if command == "solve":
+        if command != "compare":
             raise ConfigError("the configuration has no `theory`; give `--theory.name`.")
         print("gmmdyn: no theory is asked for: simulation only.", file=sys.stderr)
         return None
+    if command == "compare" and not theory.follows_time:
+        raise ConfigError("the theory predicts no curve to compare with; use `gmmdyn fixed-point`.")
     try:
         experiment.check(theory)
     except IncompatibleError as error:
-        if command == "solve":
+        if command != "compare":
             raise
         print(f"gmmdyn: simulation only: {error}", file=sys.stderr)
         return None
@@ -129,9 +133,11 @@ def _write(folder: Path, simulated: Trajectory | None, predicted: Trajectory | N
     if predicted is not None:
         predicted.save(folder / places.THEORY)
     if simulated is None:
+        assert predicted is not None
+        if np.isinf(predicted.times).all():
+            return _rest(predicted)
         from gmmdyn.plot import plot_trajectory
 
-        assert predicted is not None
         plot_trajectory(predicted, folder / places.ERRORS)
         return _table(predicted)
     comparison = compare(simulated, predicted)
@@ -153,6 +159,32 @@ def _table(predicted: Trajectory, rows: int = 8) -> str:
         f"{predicted.times[i]:9.4g}  {predicted.pmse[i]:8.5f}  "
         f"{predicted.classification_error[i]:20.5f}"
         for i in chosen
+    ]
+    return "\n".join(lines)
+
+
+def _rest(predicted: Trajectory) -> str:
+    """Return what there is to say of a fixed point."""
+    solver = predicted.metadata["solver"]
+    slowest = predicted.metadata["eigenvalues"][0]
+    order = predicted.order_parameters(0)
+
+    def row(values: object) -> str:
+        return "  ".join(f"{float(value):9.5f}" for value in values)  # type: ignore[attr-defined]
+
+    lines = [
+        f"pmse                  {predicted.pmse[0]:.6f}",
+        f"classification error  {predicted.classification_error[0]:.6f}",
+    ]
+    bayes = predicted.metadata.get("bayes_error")
+    if bayes is not None:
+        lines.append(f"Bayes error           {bayes['value']:.6f}")
+    lines += [
+        f"v      {row(order.v)}",
+        f"Q_kk   {row(order.Q.diagonal())}",
+        *(f"R[{cluster}]   {row(overlaps)}" for cluster, overlaps in enumerate(order.R)),
+        f"{predicted.metadata['stability']}: largest real part of an eigenvalue {slowest:.3g}",
+        f"residual {solver['residual']:.2g} after {solver['evaluations']} evaluations",
     ]
     return "\n".join(lines)
 

@@ -96,6 +96,9 @@ class Integrator(Component, abc.ABC):
     def moments(self, fields: Fields) -> Moments:
         """Compute the moments that drive the dynamics.
 
+        A solver tries states a little outside of the possible ones; put up with eigenvalues down to
+        -1e-3 of the largest.
+
         Args:
             fields: the Gaussian local fields; `prepare` was called with their `K`.
 
@@ -103,7 +106,7 @@ class Integrator(Component, abc.ABC):
             The moments in the dtype of `fields.mean`.
 
         Raises:
-            NotPositiveError: if a covariance has a negative eigenvalue beyond rounding.
+            NotPositiveError: if a covariance has a negative eigenvalue beyond that.
         """
 
     @abc.abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,7 +17,14 @@ from gmmdyn.trajectory import Trajectory
 
 
 class Theory(Component, abc.ABC):
-    """A prediction of how a network learns a data model."""
+    """A prediction of how a network learns a data model.
+
+    Attributes:
+        follows_time: whether it predicts a curve in time; a theory of the final state does not, and
+            is solved without times.
+    """
+
+    follows_time: ClassVar[bool] = True
 
     @abc.abstractmethod
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:

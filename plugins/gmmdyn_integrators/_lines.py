@@ -30,19 +30,20 @@ class Lines(NamedTuple):
     o1: Tensor  # (..., C, S, I)
 
 
-def cut(fields: Fields, along: Tensor, points: Tensor) -> Lines:
+def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
     """Cut lines at the breaks.
 
     Args:
         fields: the distribution of the local fields and the network.
         along: unit vectors u, shape `(..., C, K)`, or anything that broadcasts to it.
         points: standard normal points across, shape `(S, K - 1)`.
+        slack: as of `covariance_factor`.
 
     Returns:
         The network along each line.
     """
     activation = fields.activation
-    factor = covariance_factor(fields.covariance)
+    factor = covariance_factor(fields.covariance, slack)
     # The reflection that takes e_1 to u takes the other axes to what is across u.
     embedded = torch.nn.functional.pad(points, (1, 0))
     mirror = along.clone()

@@ -17,18 +17,23 @@ from torch import Tensor
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import covariance_factor
 
+# Solvers try states a little outside of the possible ones, when Q is singular, and take them back:
+# the moments put up with it. The errors of a state that was reached do not.
+TRIAL_SLACK, STATE_SLACK = 1e-3, 1e-6
 
-def local_fields(fields: Fields, z: Tensor) -> Tensor:
+
+def local_fields(fields: Fields, z: Tensor, slack: float) -> Tensor:
     """Place the points.
 
     Args:
         fields: the distribution of the local fields.
         z: standard normal points, shape `(S, K)`.
+        slack: as of `covariance_factor`.
 
     Returns:
         Local fields, shape `(..., C, S, K)`.
     """
-    return fields.mean.unsqueeze(-2) + z @ covariance_factor(fields.covariance)
+    return fields.mean.unsqueeze(-2) + z @ covariance_factor(fields.covariance, slack)
 
 
 def _delta(fields: Fields, g: Tensor) -> Tensor:
@@ -46,7 +51,7 @@ def moments(fields: Fields, z: Tensor) -> Moments:
     Returns:
         The moments.
     """
-    lam = local_fields(fields, z)
+    lam = local_fields(fields, z, TRIAL_SLACK)
     count = z.shape[0]
     g, dg = fields.activation(lam), fields.activation.derivative(lam)
     delta = _delta(fields, g)
@@ -102,7 +107,9 @@ def errors(fields: Fields, z: Tensor, spread: float) -> Errors:
     Returns:
         The errors in each cluster with their standard errors.
     """
-    output = fields.labels[:, None] - _delta(fields, fields.activation(local_fields(fields, z)))
+    output = fields.labels[:, None] - _delta(
+        fields, fields.activation(local_fields(fields, z, STATE_SLACK))
+    )
     loss = 0.5 * (fields.labels[:, None] - output) ** 2
     # An output of exactly 0 (all ReLU units off) is an error, in the simulation too.
     wrong = (fields.labels[:, None] * output <= 0).to(output.dtype)

@@ -23,6 +23,7 @@ from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import covariance_factor
 from gmmdyn_integrators._hinges import Line, pairs
 from gmmdyn_integrators._lines import cut, normal_moments, wrong
+from gmmdyn_integrators._points import STATE_SLACK, TRIAL_SLACK
 
 # Independent scramblings, whose scatter is the error estimate.
 _SETS = 4
@@ -130,7 +131,7 @@ class PreIntegrated(Integrator):
         length = along.norm(dim=-1, keepdim=True)
         lost = length <= 1e-9 * fields.readout.norm(dim=-1)[..., None, None]
         along = torch.where(lost, self.get_buffer("_along"), along / length.clamp_min(1e-300))
-        lines = cut(fields, along, self.get_buffer("_across_many"))
+        lines = cut(fields, along, self.get_buffer("_across_many"), STATE_SLACK)
         failed = wrong(lines, fields.labels[:, None, None]).sum(-1)  # (..., C, S)
         spread = torch.zeros_like(pmse)
         if self._hidden > 1:
@@ -143,7 +144,8 @@ class PreIntegrated(Integrator):
         if not len(line.kinks):
             square = 2 * line.slope**2 * _pmse(fields, exact)
             return square[..., None, None].expand_as(exact.slope_slope)
-        lines = cut(fields, self.get_buffer("_along").unsqueeze(0), self.get_buffer("_across"))
+        along = self.get_buffer("_along").unsqueeze(0)
+        lines = cut(fields, along, self.get_buffer("_across"), TRIAL_SLACK)
         p0, p1, p2 = normal_moments(lines.edges)
         d0, d1 = fields.labels[:, None, None] - lines.o0, -lines.o1
         squares = d0**2 * p0 + 2 * d0 * d1 * p1 + d1**2 * p2  # ∫ Delta² on each interval

@@ -29,6 +29,8 @@ class MeansMixture(IsotropicMixture):
         self.register_buffer("_priors", priors, persistent=False)
         self.register_buffer("_cumulative", priors.cumsum(0), persistent=False)
         self.register_buffer("_centres", means / math.sqrt(means.shape[1]), persistent=False)
+        # The coordinates in which any mean differs from 0: often few of very many.
+        self.register_buffer("_support", means.abs().amax(0).nonzero()[:, 0], persistent=False)
         self._converted: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     @property
@@ -53,15 +55,22 @@ class MeansMixture(IsotropicMixture):
 
     def sample(self, n: int, generator: torch.Generator, dtype: torch.dtype) -> Batch:
         """Draw points; see `DataModel.sample`."""
-        device = self.means.device
+        device, support = self.means.device, self.get_buffer("_support")
+        few = len(support) * 8 < self.dim
         key = (dtype, device)
         if key not in self._converted:
-            converted = self.get_buffer("_centres").to(dtype), self.labels.to(dtype)
-            self._converted[key] = converted
+            centres = self.get_buffer("_centres")
+            centres = centres[:, support] if few else centres
+            self._converted[key] = centres.to(dtype), self.labels.to(dtype)
         centres, labels = self._converted[key]
         clusters = draw_clusters(self.get_buffer("_cumulative"), n, generator)
-        noise = torch.empty(n, self.dim, dtype=dtype, device=device).normal_(generator=generator)
-        inputs = centres.index_select(0, clusters).add_(noise, alpha=math.sqrt(self._variance))
+        inputs = torch.empty(n, self.dim, dtype=dtype, device=device)
+        inputs.normal_(0.0, math.sqrt(self._variance), generator=generator)
+        shift = centres.index_select(0, clusters)
+        if few:
+            inputs[:, support] += shift
+        else:
+            inputs += shift
         return Batch(inputs, labels[clusters], clusters)
 
 

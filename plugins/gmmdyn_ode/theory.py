@@ -68,6 +68,7 @@ class ODE(Theory):
         if not isinstance(integrator, Integrator) and integrator != "auto":
             integrator = build_integrator(integrator)
         self._integrator = integrator
+        self._chosen: dict[str, Integrator] = {}
         self._method = checks.choice("method", method, (*ADAPTIVE, *FIXED))
         self._rtol = None if rtol is None else checks.number("rtol", rtol, above=0)
         self._atol = None if atol is None else checks.number("atol", atol, above=0)
@@ -129,11 +130,14 @@ class ODE(Theory):
         return State(state.Q.unsqueeze(0), state.R.unsqueeze(0), state.v, state.b)
 
     def _prepared(self, network: TwoLayerNetwork, hidden: int) -> Integrator:
-        """Return the integrator, ready for a network."""
+        """Return the integrator, ready for a network; `"auto"` is settled once for each kind."""
         integrator = self._integrator
         if not isinstance(integrator, Integrator):
             # Exact along a line needs straight pieces; points are smooth where the activation is.
-            integrator = build_integrator("preintegrated" if network.activation.slopes else "sobol")
+            name = "preintegrated" if network.activation.slopes else "sobol"
+            if name not in self._chosen:
+                self._chosen[name] = build_integrator(name)
+            integrator = self._chosen[name]
         integrator.prepare(hidden)
         return integrator
 

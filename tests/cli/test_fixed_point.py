@@ -1,0 +1,34 @@
+"""The command `fixed-point`."""
+
+from __future__ import annotations
+
+from gmmdyn import Trajectory
+from gmmdyn.cli import main
+
+
+def test_it_says_where_the_flow_ends_and_writes_it(tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["fixed-point", "xor", "--algorithm.weight_decay=0.1", f"--output={run}"]
+    words += ["--network.init=informed", "--network.init_scale=0.1", "--data_model.dim=500"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "pmse                  0.15" in said
+    assert "stable: largest real part of an eigenvalue -0.01" in said
+    assert str(run) in said
+    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "theory.nc"]
+    found = Trajectory.load(run / "theory.nc")
+    assert found.times.tolist() == [float("inf")]
+    assert "name: state-evolution" in (run / "config.yaml").read_text()
+
+
+def test_what_it_cannot_do_is_one_sentence(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["fixed-point", "digits", f"--output={run}"]) == 2
+    assert "isotropic" in capsys.readouterr().err
+    words = ["compare", "xor", "--theory.name=state-evolution", f"--output={run}"]
+    assert main(words) == 2
+    assert "use `gmmdyn fixed-point`" in capsys.readouterr().err
+    words = ["fixed-point", "xor", "--theory.method=damped", "--theory.max_evaluations=5"]
+    assert main([*words, f"--output={run}"]) == 1
+    assert "stopped at the residual" in capsys.readouterr().err
+    assert Trajectory.load(run / "theory.nc").metadata["solver"]["converged"] is False
