@@ -46,7 +46,7 @@ def measure(dim, hidden, activation, repetitions):
     engine = DenseEngine(mixture, network, algorithm)
     size, block = engine.block_size, 0
     generator = torch.Generator().manual_seed(0)
-    rows = max(16, 2**16 // dim)
+    rows = max(16, 2**16 // dim)  # stays in the cache
     buffer = torch.empty(rows, dim)
     plain = torch.optim.SGD(network.parameter_groups(algorithm))
     few = mixture.sample(200, generator, torch.float32)

@@ -25,12 +25,13 @@ from gmmdyn.training.stream import SAMPLES, Segment, stream_seed
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
 _BLOCK_NUMBERS = 2**20
-# Numbers drawn at once on a CPU: they stay in the cache of a core.
-_PIECE_NUMBERS = 2**16
+# Numbers drawn at once on a CPU: they stay in the cache, and calls are few.
+_PIECE_NUMBERS = 2**18
 # Numbers drawn at once for a group of replicas that are worked on together.
 _GROUP_NUMBERS = 2**26
-# Samples in one matrix product of the blocked form: the Gram matrix costs as many per sample.
-_CHUNK = 32
+# Samples in one matrix product of the blocked form: more of them cost more in the Gram matrix, fewer
+# more in the overhead of the sweeps.
+_CHUNK = 64
 
 
 class Weights(NamedTuple):
