@@ -166,7 +166,7 @@ def _table(predicted: Trajectory, rows: int = 8) -> str:
 def _rest(predicted: Trajectory) -> str:
     """Return what there is to say of a fixed point."""
     solver = predicted.metadata["solver"]
-    slowest = predicted.metadata["eigenvalues"][0]
+    slowest = max(predicted.metadata["eigenvalues"], default=float("nan"))
     order = predicted.order_parameters(0)
 
     def row(values: object) -> str:

@@ -29,8 +29,8 @@ _BLOCK_NUMBERS = 2**20
 _PIECE_NUMBERS = 2**18
 # Numbers drawn at once for a group of replicas that are worked on together.
 _GROUP_NUMBERS = 2**26
-# Samples in one matrix product of the blocked form: more of them cost more in the Gram matrix, fewer
-# more in the overhead of the sweeps.
+# Samples in one matrix product of the blocked form: more cost more in the Gram matrix, fewer more
+# in the overhead of the sweeps.
 _CHUNK = 64
 
 

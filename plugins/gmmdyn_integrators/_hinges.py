@@ -97,7 +97,9 @@ def pairs(line: Line, mean: np.ndarray, covariance: np.ndarray) -> Pairs:
         The expectations.
     """
     hidden = mean.shape[1]
-    deviation = np.sqrt(covariance.diagonal(axis1=1, axis2=2))  # (N, K)
+    # A solver's trial may lie a little outside of the possible; `covariance_factor` sees to more.
+    variance = np.maximum(covariance.diagonal(axis1=1, axis2=2), 0)
+    deviation = np.sqrt(variance)  # (N, K)
     size = len(line.kinks)
     jumps = np.tile(line.jumps, hidden)
     tau = np.repeat(deviation, size, axis=1)  # (N, H)

@@ -66,14 +66,16 @@ def jacobian(field: Field, x: np.ndarray) -> np.ndarray:
         x: shape `(n,)`.
 
     Returns:
-        Shape `(n, n)`; good to about 1e-9 for a smooth F of order one.
+        Shape `(n, n)`; good to about 1e-9 for a smooth F of order one, and not finite at the edge
+        of where F is.
     """
     columns = []
     for i, value in enumerate(x):
         step = 1e-5 * max(1e-3, abs(value))
         shift = np.zeros_like(x)
         shift[i] = step
-        columns.append((field(x + shift) - field(x - shift)) / (2 * step))
+        with np.errstate(invalid="ignore"):
+            columns.append((field(x + shift) - field(x - shift)) / (2 * step))
     return np.stack(columns, axis=1)
 
 
@@ -114,8 +116,11 @@ def newton(field: Counter, x: np.ndarray, tolerance: float) -> Root:
     slope = field(x)
     best = Root(x, _size(slope), field.count, _size(slope) <= tolerance)
     while not best.converged and field.left > 2 * len(x) + 1:
+        slopes = jacobian(field, best.x)
+        if not np.isfinite(slopes).all():
+            break
         # Least squares: a symmetry of the problem makes the Jacobian singular along it.
-        step = np.linalg.lstsq(jacobian(field, best.x), -slope, rcond=1e-12)[0]
+        step = np.linalg.lstsq(slopes, -slope, rcond=1e-12)[0]
         candidate = best.x + step
         new = field(candidate)
         if not _size(new) < 0.9 * best.residual:

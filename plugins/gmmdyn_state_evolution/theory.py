@@ -136,8 +136,11 @@ class StateEvolution(Theory):
     ) -> Trajectory:
         """Return the fixed point as a trajectory of one time, ∞, with its stability."""
         at = self._dynamics.solve(data_model, network, algorithm, times=[0.0], initial=state)
-        rates = np.linalg.eigvals(jacobian(field, root.x))  # type: ignore[arg-type]
-        fastest = float(rates.real.max())
+        slopes = jacobian(field, root.x)  # type: ignore[arg-type]
+        rates, stability = np.empty(0), "unknown"
+        if np.isfinite(slopes).all():
+            rates = np.linalg.eigvals(slopes).real
+            stability = "stable" if rates.max() < 1e-8 else "saddle"
         return Trajectory(
             np.array([np.inf]),
             at.curves,
@@ -152,8 +155,8 @@ class StateEvolution(Theory):
                     "evaluations": root.evaluations,
                     "converged": root.converged,
                 },
-                "stability": "stable" if fastest < 1e-8 else "saddle",
-                "eigenvalues": sorted(rates.real.tolist(), reverse=True),
+                "stability": stability,
+                "eigenvalues": sorted(rates.tolist(), reverse=True),
             },
         )
 
