@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 
 from gmmdyn import checks
 from gmmdyn.errors import (
@@ -75,7 +76,8 @@ def simulate(
     if resume is not None and not Path(resume).is_file():
         raise ConfigError(f"there is no checkpoint `{resume}` to resume from.")
     options: dict[str, Any] = {
-        "accelerator": "auto",
+        # Apple's GPUs have no double precision, which the few readout weights are kept in.
+        "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",
         "devices": 1,
         "max_epochs": -1,
         "logger": False,
