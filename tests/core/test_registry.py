@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint, PathDistribution
+from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
@@ -136,8 +136,3 @@ def test_a_component_knows_how_it_was_built():
 def test_every_registered_name_is_kebab_case():
     for entry in registry.registrations():
         assert entry.name == entry.name.lower().replace("_", "-").replace(" ", "-")
-
-
-def test_entry_points_are_modules():
-    for plugin in registry.discover(registry.distributions()):
-        assert isinstance(plugin.entry_point, EntryPoint)

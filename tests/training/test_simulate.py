@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -277,12 +276,12 @@ def test_simulation_lies_on_the_theory():
     assert max(gaps) < 0.1
 
 
-def test_consecutive_hooks_of_the_trainer_are_the_ones_lightning_calls():
+def test_our_hooks_are_ones_that_lightning_calls():
     """A misspelt hook is never called: every hook we define exists in Lightning."""
     from gmmdyn.training.progress import Progress
     from gmmdyn.training.simulate import _StopAt
 
     for cls in (Recorder, Progress, _StopAt):
-        for name in itertools.chain(vars(cls)):
+        for name in vars(cls):
             if name.startswith("on_"):
                 assert hasattr(pl.Callback, name), (cls, name)
