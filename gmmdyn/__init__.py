@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from gmmdyn.interfaces import Activation as Activation
     from gmmdyn.interfaces import Batch as Batch
     from gmmdyn.interfaces import DataModel as DataModel
+    from gmmdyn.interfaces import FeatureNetwork as FeatureNetwork
     from gmmdyn.interfaces import GaussianMixture as GaussianMixture
     from gmmdyn.interfaces import Integrator as Integrator
     from gmmdyn.interfaces import IsotropicMixture as IsotropicMixture
     from gmmdyn.interfaces import Network as Network
     from gmmdyn.interfaces import Theory as Theory
     from gmmdyn.interfaces import TwoLayerNetwork as TwoLayerNetwork
+    from gmmdyn.losses import Loss as Loss
     from gmmdyn.order_parameters import OrderParameters as OrderParameters
+    from gmmdyn.schedule import Schedule as Schedule
     from gmmdyn.times import recording_times as recording_times
     from gmmdyn.trajectory import Trajectory as Trajectory
 
@@ -51,13 +54,16 @@ _HOME = {
     "Activation": "interfaces",
     "Batch": "interfaces",
     "DataModel": "interfaces",
+    "FeatureNetwork": "interfaces",
     "GaussianMixture": "interfaces",
     "Integrator": "interfaces",
     "IsotropicMixture": "interfaces",
     "Network": "interfaces",
     "Theory": "interfaces",
     "TwoLayerNetwork": "interfaces",
+    "Loss": "losses",
     "OrderParameters": "order_parameters",
+    "Schedule": "schedule",
     "recording_times": "times",
     "Trajectory": "trajectory",
 }

@@ -24,6 +24,7 @@ Source = Literal["simulation", "theory"]
 CURVES: Mapping[str, tuple[str, ...]] = {
     "pmse": (),
     "classification_error": (),
+    "loss": (),
     "Q": ("unit", "unit_"),
     "R": ("cluster", "unit"),
     "v": ("unit",),
@@ -41,8 +42,9 @@ class Trajectory:
     Attributes:
         times: t = samples/D, shape `(T,)`, not decreasing; no unit. A fixed point has `T == 1` and
             the time `inf`.
-        curves: by name: `pmse` (½E[Δ²]) and `classification_error` (P(yφ ≤ 0)), shape `(T[, N])`;
-            order parameters `Q` `(T[, N], K, K)`, `R` `(T[, N], C, K)`, `v` and `b` `(T[, N], K)`.
+        curves: by name: `pmse` (½E[(y − φ)²]), `classification_error` (P(yφ ≤ 0)) and, where it is
+            not the square one, `loss` (E[ℓ]), shape `(T[, N])`; order parameters `Q`
+            `(T[, N], K, K)`, `R` `(T[, N], C, K)`, `v` and `b` `(T[, N], K)`.
         source: whether it was simulated or predicted.
         errors: standard errors of curves, by name and of the shape of the curve: the integration
             error of a theory. Those of a simulation follow from its replicas.
@@ -95,7 +97,7 @@ class Trajectory:
 
     @property
     def pmse(self) -> np.ndarray:
-        """½E[Δ²], shape `(T,)` or `(T, N)`."""
+        """½E[(y − φ)²], shape `(T,)` or `(T, N)`."""
         return self["pmse"]
 
     @property

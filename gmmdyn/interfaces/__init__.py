@@ -22,6 +22,7 @@ from gmmdyn.interfaces.integrator import Errors as Errors
 from gmmdyn.interfaces.integrator import Fields as Fields
 from gmmdyn.interfaces.integrator import Integrator as Integrator
 from gmmdyn.interfaces.integrator import Moments as Moments
+from gmmdyn.interfaces.network import FeatureNetwork as FeatureNetwork
 from gmmdyn.interfaces.network import Network as Network
 from gmmdyn.interfaces.network import TwoLayerNetwork as TwoLayerNetwork
 from gmmdyn.interfaces.theory import Theory as Theory

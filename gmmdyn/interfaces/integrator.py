@@ -9,16 +9,20 @@ from torch import Tensor
 
 from gmmdyn.interfaces.activation import Activation
 from gmmdyn.interfaces.component import Component
+from gmmdyn.losses import SQUARE, Loss
 
 
 class Moments(NamedTuple):
-    r"""Expectations of the error signal $\Delta = y - \phi$ in each cluster $\alpha$.
+    r"""Expectations of the error signal $\Delta = -\partial\ell/\partial\phi$ in each cluster.
+
+    For the square loss $\Delta = y - \phi$ and $\partial^2\ell/\partial\phi^2 = 1$.
 
     Attributes:
         drive: $e_{\alpha k} = E[g'(\lambda_k)\Delta]$, shape `(..., C, K)`.
         noise: $n_{\alpha kl} = E[g'(\lambda_k) g'(\lambda_l) \Delta^2]$, shape `(..., C, K, K)`.
         stein: $s_{\alpha ki} = E[\partial_{\lambda_i}(g'(\lambda_k)\Delta)]
-            = \delta_{ki} E[g''(\lambda_k)\Delta] - v_i E[g'(\lambda_k) g'(\lambda_i)]$,
+            = \delta_{ki} E[g''(\lambda_k)\Delta]
+            - v_i E[g'(\lambda_k) g'(\lambda_i) \partial^2\ell/\partial\phi^2]$,
             shape `(..., C, K, K)`.
         readout: $f_{\alpha k} = E[g(\lambda_k)\Delta]$, shape `(..., C, K)`.
     """
@@ -37,12 +41,16 @@ class Errors(NamedTuple):
         classification_error: P(yφ ≤ 0), shape `(..., C)`, between 0 and 1.
         pmse_se: estimated integration error of `pmse`, same shape.
         classification_error_se: estimated integration error of `classification_error`.
+        loss: E[ℓ], shape `(..., C)`, or None for the square loss, where it is the pmse.
+        loss_se: estimated integration error of `loss`.
     """
 
     pmse: Tensor
     classification_error: Tensor
     pmse_se: Tensor
     classification_error_se: Tensor
+    loss: Tensor | None = None
+    loss_se: Tensor | None = None
 
 
 class Fields(NamedTuple):
@@ -57,6 +65,7 @@ class Fields(NamedTuple):
         readout: $v$, shape `(..., K)`.
         labels: $y_\alpha$, shape `(C,)`.
         activation: $g$.
+        loss: what the error signal is the slope of.
     """
 
     mean: Tensor
@@ -64,6 +73,7 @@ class Fields(NamedTuple):
     readout: Tensor
     labels: Tensor
     activation: Activation
+    loss: Loss = SQUARE
 
 
 class Integrator(Component, abc.ABC):

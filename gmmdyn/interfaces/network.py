@@ -37,20 +37,6 @@ class Network(Component, abc.ABC):
         """
 
     @abc.abstractmethod
-    def order_parameters(self, mixture: GaussianMixture) -> OrderParameters:
-        """Measure the order parameters of the present weights.
-
-        Args:
-            mixture: the mixture to measure on.
-
-        Returns:
-            Order parameters with no leading batch shape, detached from the graph.
-
-        Raises:
-            ShapeError: if the mixture has another input dimension.
-        """
-
-    @abc.abstractmethod
     def parameter_groups(self, algorithm: OnlineSGD) -> Sequence[dict[str, Any]]:
         """Scale the rates of each layer as the theory assumes.
 
@@ -109,7 +95,17 @@ class TwoLayerNetwork(Network):
 
     @final
     def order_parameters(self, mixture: GaussianMixture) -> OrderParameters:
-        """Measure the order parameters; see `Network.order_parameters`."""
+        """Measure the order parameters of the present weights.
+
+        Args:
+            mixture: the mixture to measure on.
+
+        Returns:
+            Order parameters with no leading batch shape, detached from the graph.
+
+        Raises:
+            ShapeError: if the mixture has another input dimension.
+        """
         return mixture.order_parameters(self.first_layer, self.readout, self.bias)
 
     @final
@@ -119,11 +115,88 @@ class TwoLayerNetwork(Network):
         One step of `torch.optim.SGD` with these groups on one sample is one update of the theory:
         every weight decays by the factor $1 - \eta\kappa/D$.
         """
-        rate, decay = algorithm.learning_rate, algorithm.weight_decay
+        rate, decay = float(algorithm.rate(0.0)), algorithm.weight_decay
         slow = {"lr": rate / self.dim, "weight_decay": decay}
         groups = [{"params": [self.first_layer], "lr": rate, "weight_decay": decay / self.dim}]
         if self.bias is not None:
             groups.append({"params": [self.bias], **slow})
         if algorithm.train_readout:
             groups.append({"params": [self.readout], **slow})
+        return groups
+
+
+class FeatureNetwork(Network):
+    r"""A network $\hat y = w \cdot z/\sqrt{P} + b$ on fixed features, of which $w, b$ are trained.
+
+    The features are $z = \psi(F^\top x/\sqrt{D}) - c$ with a projection $F$ that never learns.
+    """
+
+    @property
+    @abc.abstractmethod
+    def activation(self) -> Activation:
+        r"""The nonlinearity $\psi$ of the features."""
+
+    @property
+    @abc.abstractmethod
+    def projection(self) -> Tensor:
+        """The projection $F$, shape `(D, P)`."""
+
+    @property
+    @abc.abstractmethod
+    def centre(self) -> Tensor | None:
+        """What is subtracted from the features, $c$, shape `(P,)`, or None."""
+
+    @property
+    @abc.abstractmethod
+    def readout(self) -> Tensor:
+        """The weights $w$, shape `(P,)`."""
+
+    @property
+    @abc.abstractmethod
+    def bias(self) -> Tensor | None:
+        """The intercept $b$, shape `()`, or None."""
+
+    @property
+    @final
+    def dim(self) -> int:
+        """The input dimension `D`."""
+        return int(self.projection.shape[0])
+
+    @property
+    @final
+    def size(self) -> int:
+        """The number of features `P`."""
+        return int(self.projection.shape[1])
+
+    @final
+    def features(self, inputs: Tensor) -> Tensor:
+        """Compute the features.
+
+        Args:
+            inputs: shape `(B, D)`.
+
+        Returns:
+            $z$, shape `(B, P)`.
+        """
+        values: Tensor = self.activation(inputs @ self.projection / math.sqrt(self.dim))
+        return values if self.centre is None else values - self.centre
+
+    @final  # type: ignore[misc] # torch annotates an attribute of this name
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Predict labels; see `Network.forward`."""
+        outputs = self.features(inputs) @ self.readout / math.sqrt(self.size)
+        return outputs if self.bias is None else outputs + self.bias
+
+    @final
+    def parameter_groups(self, algorithm: OnlineSGD) -> Sequence[dict[str, Any]]:
+        r"""Return $\eta$ for the readout and $\eta/P$ for the intercept, which does not decay.
+
+        One update is $w \leftarrow (1 - \eta\kappa/P)\, w + (\eta/\sqrt{P})\, \Delta\, z$ and
+        $b \leftarrow b + (\eta/P)\, \Delta$, so that the output moves by order $\eta$ and
+        $\kappa$ is the ridge added to the covariance of the features.
+        """
+        rate, decay = float(algorithm.rate(0.0)), algorithm.weight_decay
+        groups = [{"params": [self.readout], "lr": rate, "weight_decay": decay / self.size}]
+        if self.bias is not None:
+            groups.append({"params": [self.bias], "lr": rate / self.size, "weight_decay": 0.0})
         return groups

@@ -1,6 +1,7 @@
 """Simulation of online SGD with Lightning: the only part of gmmdyn that imports it."""
 
-from gmmdyn.training.engine import DenseEngine as DenseEngine
+from gmmdyn.training.dense import DenseEngine as DenseEngine
+from gmmdyn.training.engine import Engine as Engine
 from gmmdyn.training.module import BlockSGD as BlockSGD
 from gmmdyn.training.module import OnlineLearning as OnlineLearning
 from gmmdyn.training.progress import Progress as Progress

@@ -1,15 +1,36 @@
-"""The errors of a network on a fresh test set."""
+"""The order parameters of two-layer networks, and their errors on fresh test sets."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Activation, DataModel
+from gmmdyn.interfaces import Activation, DataModel, GaussianMixture
 from gmmdyn.linalg import covariance_factor
 from gmmdyn.order_parameters import OrderParameters
+
+
+class Weights(NamedTuple):
+    """Weights of some two-layer networks.
+
+    Attributes:
+        first_layer: shape `(N, K, D)`, in the dtype of the network.
+        readout: shape `(N, K)`, float64.
+        bias: shape `(N, K)`, float64, or None.
+    """
+
+    first_layer: Tensor
+    readout: Tensor
+    bias: Tensor | None
+
+    def of(self, index: int) -> Weights:
+        """Return those of one network, without the leading axis."""
+        bias = None if self.bias is None else self.bias[index]
+        return Weights(self.first_layer[index], self.readout[index], bias)
 
 
 class TestErrors(NamedTuple):
@@ -105,3 +126,68 @@ def errors_from_inputs(
         wrong += float((batch.labels * output <= 0).sum())
         left -= count
     return TestErrors(loss / size, wrong / size)
+
+
+def measure_weights(
+    data_model: DataModel,
+    activation: Activation,
+    weights: Weights,
+    seeds: Sequence[int],
+    test_size: int,
+) -> dict[str, np.ndarray]:
+    """Measure order parameters and errors of some networks.
+
+    Test points are drawn as local fields for a Gaussian mixture, as inputs otherwise.
+
+    Args:
+        data_model: what the networks learn.
+        activation: of the hidden units.
+        weights: of N networks.
+        seeds: of their test sets, N.
+        test_size: points in each test set.
+
+    Returns:
+        Curves of a trajectory by name, each of shape `(N, ...)`.
+    """
+    curves = {"v": array(weights.readout)}
+    if weights.bias is not None:
+        curves["b"] = array(weights.bias)
+    if isinstance(data_model, GaussianMixture):
+        state = data_model.order_parameters(*weights)
+        curves["Q"], curves["R"] = array(state.Q), array(state.R)
+    else:
+        curves["Q"] = array(weights.first_layer @ weights.first_layer.mT / data_model.dim)
+    errors = []
+    for index, seed in enumerate(seeds):
+        one = weights.of(index)
+        if not bool(torch.isfinite(one.first_layer.sum() + one.readout.sum())):
+            errors.append(TestErrors(float("nan"), float("nan")))
+            continue
+        generator = torch.Generator(device=one.first_layer.device).manual_seed(seed)
+        if isinstance(data_model, GaussianMixture):
+            found = errors_from_fields(
+                data_model.order_parameters(*one),
+                data_model.labels,
+                data_model.priors,
+                activation,
+                test_size,
+                generator,
+            )
+        else:
+            found = errors_from_inputs(data_model, *one, activation, test_size, generator)
+        errors.append(found)
+    curves["pmse"] = np.array([error.pmse for error in errors])
+    curves["classification_error"] = np.array([e.classification_error for e in errors])
+    return curves
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as a float64 array.
+
+    Args:
+        tensor: any.
+
+    Returns:
+        A copy on the CPU, outside of any graph.
+    """
+    return np.asarray(tensor.detach().double().cpu().numpy())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn.errors import DivergenceError
-from gmmdyn.training.engine import DenseEngine
+from gmmdyn.training.engine import Engine
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.stream import BlockStream, Segment
 
@@ -22,10 +22,10 @@ class BlockSGD(torch.optim.Optimizer):
     An optimizer, so that Lightning's `global_step`, `max_steps` and checkpoints count blocks.
 
     Args:
-        engine: holds the weights and moves them.
+        engine: holds the states of the replicas and moves them.
     """
 
-    def __init__(self, engine: DenseEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         super().__init__(engine.parameters(), {})
         self._engine = engine
 
@@ -59,12 +59,12 @@ class OnlineLearning(pl.LightningModule):
     `samples_seen`; a `Recorder` among the trainer's callbacks measures.
 
     Args:
-        engine: holds the weights and moves them.
+        engine: holds the states of the replicas and moves them.
     """
 
     samples_seen: Tensor
 
-    def __init__(self, engine: DenseEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.engine = engine

@@ -11,10 +11,8 @@ import pytorch_lightning as pl
 import torch
 
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.interfaces import GaussianMixture
-from gmmdyn.training.engine import DenseEngine, Weights
-from gmmdyn.training.evaluation import TestErrors, errors_from_fields, errors_from_inputs
-from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
+from gmmdyn.training.engine import Engine
+from gmmdyn.training.stream import Segment
 from gmmdyn.trajectory import Source, Trajectory
 
 
@@ -22,9 +20,9 @@ from gmmdyn.trajectory import Source, Trajectory
 class Recorder(pl.Callback):
     """Records errors and order parameters of every replica at given times.
 
-    Its record travels in Lightning checkpoints. The errors are those of a fresh test set for each
-    replica and time (drawn as local fields for a Gaussian mixture, as inputs otherwise). With a
-    logger, the means over replicas are logged at recording times.
+    Its record travels in Lightning checkpoints. What is measured the engine says; errors are those
+    of a fresh test set for each replica and time. With a logger, the means over replicas are
+    logged at recording times.
 
     Args:
         engine: of the module that is trained.
@@ -33,7 +31,7 @@ class Recorder(pl.Callback):
     """
 
     def __init__(
-        self, engine: DenseEngine, times: Sequence[float] | np.ndarray, test_size: int = 10_000
+        self, engine: Engine, times: Sequence[float] | np.ndarray, test_size: int = 10_000
     ) -> None:
         super().__init__()
         self._engine = engine
@@ -54,28 +52,15 @@ class Recorder(pl.Callback):
         """Return the numbers of samples in a segment at which `observe` wants to be called."""
         return [step for step in self._steps if segment.start < step <= segment.stop]
 
-    def observe(self, step: int, replicas: range, weights: Weights) -> None:
+    def observe(self, step: int, replicas: range) -> None:
         """Measure some replicas; an `Observer` of the engine.
 
         Args:
             step: samples seen.
             replicas: which.
-            weights: their weights.
         """
         row = self._steps.index(step)
-        curves: dict[str, np.ndarray] = {"v": _array(weights.readout)}
-        if weights.bias is not None:
-            curves["b"] = _array(weights.bias)
-        model = self._engine.data_model
-        state = None
-        if isinstance(model, GaussianMixture):
-            state = model.order_parameters(*weights)
-            curves["Q"], curves["R"] = _array(state.Q), _array(state.R)
-        else:
-            curves["Q"] = _array(weights.first_layer @ weights.first_layer.mT / self._engine.dim)
-        errors = [self._errors(step, replicas[i], _pick(weights, i)) for i in range(len(replicas))]
-        curves["pmse"] = np.array([error.pmse for error in errors])
-        curves["classification_error"] = np.array([e.classification_error for e in errors])
+        curves = self._engine.measure(step, replicas, self._test_size)
         with self._lock:
             for name, value in curves.items():
                 self._row(name, value)[row, replicas.start : replicas.stop] = value
@@ -90,23 +75,6 @@ class Recorder(pl.Callback):
             shape = (len(self._steps), self._engine.replicas, *value.shape[1:])
             self._curves[name] = np.full(shape, np.nan)
         return self._curves[name]
-
-    def _errors(self, step: int, replica: int, weights: Weights) -> TestErrors:
-        engine, model = self._engine, self._engine.data_model
-        if not bool(torch.isfinite(weights.first_layer.sum() + weights.readout.sum())):
-            return TestErrors(float("nan"), float("nan"))
-        generator = torch.Generator(device=weights.first_layer.device)
-        generator.manual_seed(stream_seed(engine.seed, TEST_SET, replica, step))
-        if isinstance(model, GaussianMixture):
-            return errors_from_fields(
-                model.order_parameters(*weights),
-                model.labels,
-                model.priors,
-                engine.activation,
-                self._test_size,
-                generator,
-            )
-        return errors_from_inputs(model, *weights, engine.activation, self._test_size, generator)
 
     def trajectory(self, metadata: dict[str, Any]) -> Trajectory | None:
         """Return what was recorded so far.
@@ -133,7 +101,7 @@ class Recorder(pl.Callback):
         """Record the initial weights, unless the run was resumed (Lightning's hook)."""
         if int(pl_module.samples_seen) == 0 and self._steps[0] == 0 and self._done == 0:  # type: ignore[arg-type]
             for group in self._engine.groups():
-                self.observe(0, group, self._engine.weights(group))
+                self.observe(0, group)
 
     def on_train_batch_end(
         self,
@@ -174,12 +142,3 @@ class Recorder(pl.Callback):
         self._done = self._fresh = len(steps)
         for name, value in state_dict["curves"].items():
             self._row(name, value[0].numpy())[: self._done] = value.numpy()
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.asarray(tensor.detach().double().cpu().numpy())
-
-
-def _pick(weights: Weights, index: int) -> Weights:
-    bias = None if weights.bias is None else weights.bias[index]
-    return Weights(weights.first_layer[index], weights.readout[index], bias)

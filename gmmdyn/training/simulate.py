@@ -22,11 +22,9 @@ from gmmdyn.errors import (
     ArgumentError,
     ConfigError,
     DivergenceError,
-    IncompatibleError,
     OutputError,
 )
-from gmmdyn.interfaces import TwoLayerNetwork
-from gmmdyn.training.engine import DenseEngine
+from gmmdyn.training.engines import build_engine
 from gmmdyn.training.module import OnlineLearning
 from gmmdyn.training.progress import Progress
 from gmmdyn.training.recorder import Recorder
@@ -34,8 +32,6 @@ from gmmdyn.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from gmmdyn.experiment import Experiment
-
-ENGINES = ("auto", "dense")
 
 
 def simulate(
@@ -53,22 +49,17 @@ def simulate(
     resume: str | Path | None,
 ) -> Trajectory:
     """Simulate; see `Experiment.simulate`, which checks and fills in the arguments."""
-    network = experiment.network
-    if not isinstance(network, TwoLayerNetwork):
-        raise IncompatibleError(
-            f"the dense engine simulates two-layer networks, and {type(network).__name__} is none."
-        )
-    checks.choice("engine", engine, ENGINES)
-    dense = DenseEngine(
+    chosen = build_engine(
+        engine,
         experiment.data_model,
-        network,
+        experiment.network,
         experiment.algorithm,
-        replicas=checks.whole("replicas", replicas),
-        seed=checks.whole("seed", seed, at_least=0),
-        block_size=None if block_size is None else checks.whole("block_size", block_size),
+        replicas=replicas,
+        seed=seed,
+        block_size=block_size,
     )
-    recorder = Recorder(dense, times, checks.whole("test_size", test_size))
-    module = OnlineLearning(dense)
+    recorder = Recorder(chosen, times, checks.whole("test_size", test_size))
+    module = OnlineLearning(chosen)
     stop = recorder.last
     callbacks: list[pl.Callback] = [recorder, _StopAt(stop)]
     if sys.stderr.isatty() if progress is None else progress:
@@ -93,10 +84,10 @@ def simulate(
             raise ArgumentError(f"`trainer` has the unknown keyword `{option}`; {near}")
     options["callbacks"] = [*callbacks, *(options.get("callbacks") or [])]
     metadata = {
-        "engine": "dense",
+        "engine": chosen.name,
         "replicas": replicas,
         "seed": seed,
-        "block_size": dense.block_size,
+        "block_size": chosen.block_size,
         "test_size": test_size,
     }
     handler = None

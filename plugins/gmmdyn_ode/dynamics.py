@@ -96,7 +96,7 @@ class Dynamics:
 
     def derivative(self, state: State) -> State:
         """Return the time derivatives of a state."""
-        eta, kappa = self._algorithm.learning_rate, self._algorithm.weight_decay
+        eta, kappa = float(self._algorithm.rate(0.0)), self._algorithm.weight_decay
         p, v = self._priors, state.v
         moments = self._integrator.moments(self.fields(state))
         drive = (p[:, None] * moments.drive).unsqueeze(-3)  # (..., 1, C, K)
@@ -122,7 +122,7 @@ class Dynamics:
         points.
         """
         by_cluster = self._integrator.errors(self.fields(state))
-        return Errors(*(value @ self._priors for value in by_cluster))
+        return Errors(*(None if value is None else value @ self._priors for value in by_cluster))  # type: ignore[arg-type]
 
     def overlaps(self, state: State) -> OrderParameters:
         """Return Q, R, v (and b) of a state."""

@@ -80,11 +80,11 @@ class ODE(Theory):
 
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
-        self._check(data_model, network)
+        self._check(data_model, network, algorithm)
 
     @staticmethod
     def _check(
-        data_model: DataModel, network: Network
+        data_model: DataModel, network: Network, algorithm: OnlineSGD
     ) -> tuple[GaussianMixture, TwoLayerNetwork, Modes]:
         if not isinstance(network, TwoLayerNetwork):
             raise IncompatibleError(
@@ -100,6 +100,11 @@ class ODE(Theory):
             raise ShapeError(
                 f"the network has input dimension {network.dim} but the mixture has "
                 f"{data_model.dim}; give both the same `dim`."
+            )
+        if algorithm.variations:
+            raise IncompatibleError(
+                "the theory `ode` describes plain SGD on the square loss, and not yet with "
+                f"{', '.join(sorted(algorithm.variations))}."
             )
         return data_model, network, modes_of(data_model)
 
@@ -149,7 +154,7 @@ class ODE(Theory):
         state: OrderParameters | None = None,
     ) -> OrderParameters:
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
-        mixture, two_layer, modes = self._check(data_model, network)
+        mixture, two_layer, modes = self._check(data_model, network, algorithm)
         start = self._start(mixture, modes, two_layer, state)
         integrator = self._prepared(two_layer, start.v.shape[-1])
         dynamics = Dynamics(mixture, modes, two_layer.activation, algorithm, integrator)
@@ -166,7 +171,7 @@ class ODE(Theory):
         initial: OrderParameters | None = None,
     ) -> Trajectory:
         """Integrate the equations; see `Theory.solve`."""
-        mixture, two_layer, modes = self._check(data_model, network)
+        mixture, two_layer, modes = self._check(data_model, network, algorithm)
         grid = checks.array("times", times, (None,))
         if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
             raise RangeError("`times` must increase strictly from one to the next.")

@@ -11,7 +11,14 @@ import torch
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn import theory as build_theory
 from gmmdyn.errors import ConvergenceError, IncompatibleError, NotPositiveError
-from gmmdyn.interfaces import DataModel, Integrator, IsotropicMixture, Network, Theory
+from gmmdyn.interfaces import (
+    DataModel,
+    Integrator,
+    IsotropicMixture,
+    Network,
+    Theory,
+    TwoLayerNetwork,
+)
 from gmmdyn_state_evolution.solvers import Counter, Root, along_the_flow, damped, jacobian, newton
 
 _METHODS = ("flow", "newton", "damped")
@@ -91,6 +98,7 @@ class StateEvolution(Theory):
         """Find a fixed point; see `Theory.solve`. The times are ignored."""
         self.check(data_model, network, algorithm)
         assert isinstance(data_model, IsotropicMixture)
+        assert isinstance(network, TwoLayerNetwork)
         start = network.order_parameters(data_model) if initial is None else initial
         start = start.to(dtype=torch.float64)
 

@@ -55,6 +55,7 @@ def test_interfaces_import_values_and_errors_only():
         "gmmdyn.algorithm",
         "gmmdyn.bayes",
         "gmmdyn.estimate",
+        "gmmdyn.losses",
         "gmmdyn.order_parameters",
         "gmmdyn.trajectory",
     }

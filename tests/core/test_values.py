@@ -22,6 +22,10 @@ from gmmdyn.errors import DataError, OutputError, RangeError, ShapeError
         ({"learning_rate": True}, "learning_rate"),
         ({"learning_rate": 0.1, "weight_decay": -1}, "weight_decay"),
         ({"learning_rate": 0.1, "train_readout": "no"}, "train_readout"),
+        ({"learning_rate": {"time": [0], "rates": [1]}}, "learning_rate"),
+        ({"learning_rate": 0.1, "loss": "hinge"}, "loss"),
+        ({"learning_rate": 0.1, "batch_size": 0}, "batch_size"),
+        ({"learning_rate": 0.1, "label_noise": 0.6}, "label_noise"),
     ],
 )
 def test_bad_rates_are_named(options, name):
@@ -102,7 +106,7 @@ def test_bad_trajectories_are_refused():
     with pytest.raises(ShapeError, match="`pmse`"):
         gd.Trajectory([0, 1], {"pmse": np.zeros(3)}, "theory")
     with pytest.raises(ShapeError, match="unknown curve"):
-        gd.Trajectory([0, 1], {"loss": np.zeros(2)}, "theory")
+        gd.Trajectory([0, 1], {"lost": np.zeros(2)}, "theory")
     with pytest.raises(ShapeError, match="`times`"):
         gd.Trajectory([1, 0], {}, "theory")
     with pytest.raises(RangeError, match="no curve `b`"):

@@ -153,7 +153,7 @@ def test_stops_see_the_weights_of_their_moment():
     engine.advance(
         Segment(0, 0, 400),
         stops,
-        lambda step, replicas, w: seen.setdefault(step, w.first_layer.clone()),
+        lambda step, replicas: seen.setdefault(step, engine.first_layer.clone()),
     )
     assert list(seen) == stops
     for stop, weights in seen.items():

@@ -1,0 +1,93 @@
+r"""Losses $\ell(\phi, y)$ of an output and a label; what SGD needs of each.
+
+The error signal is $\Delta = -\partial\ell/\partial\phi$: the updates and the equations of the
+order parameters contain the loss through $\Delta$ and its slope only.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor
+
+
+class Loss(abc.ABC):
+    """A loss of an output and a label."""
+
+    @abc.abstractmethod
+    def value(self, output: Tensor, label: Tensor) -> Tensor:
+        r"""Return $\ell(\phi, y)$, elementwise.
+
+        Args:
+            output: $\phi$, any shape.
+            label: $y$, of a shape that broadcasts with it.
+
+        Returns:
+            The loss.
+        """
+
+    @abc.abstractmethod
+    def signal(self, output: Tensor, label: Tensor) -> Tensor:
+        r"""Return the error signal $\Delta = -\partial\ell/\partial\phi$, elementwise.
+
+        Args:
+            output: $\phi$, any shape.
+            label: $y$, of a shape that broadcasts with it.
+
+        Returns:
+            The error signal.
+        """
+
+    @abc.abstractmethod
+    def curvature(self, output: Tensor, label: Tensor) -> Tensor:
+        r"""Return $\partial^2\ell/\partial\phi^2$, elementwise.
+
+        Args:
+            output: $\phi$, any shape.
+            label: $y$, of a shape that broadcasts with it.
+
+        Returns:
+            The curvature, of the shape of both together.
+        """
+
+
+@final
+class SquareLoss(Loss):
+    r"""The loss $\frac12 (y - \phi)^2$."""
+
+    def value(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return ½(y − φ)²; see `Loss.value`."""
+        return 0.5 * (label - output) ** 2
+
+    def signal(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return y − φ; see `Loss.signal`."""
+        return label - output
+
+    def curvature(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return 1; see `Loss.curvature`."""
+        return torch.ones_like(label - output)
+
+
+@final
+class LogisticLoss(Loss):
+    r"""The loss $\log(1 + e^{-y\phi})$, for labels -1 and +1."""
+
+    def value(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return log(1 + exp(−yφ)); see `Loss.value`."""
+        return torch.nn.functional.softplus(-label * output)
+
+    def signal(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return y/(1 + exp(yφ)); see `Loss.signal`."""
+        return label * torch.sigmoid(-label * output)
+
+    def curvature(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return y²/(2 cosh(yφ/2))²; see `Loss.curvature`."""
+        wrong = torch.sigmoid(-label * output)
+        return label**2 * wrong * (1 - wrong)
+
+
+SQUARE = SquareLoss()
+LOSSES: Mapping[str, Loss] = {"square": SQUARE, "logistic": LogisticLoss()}

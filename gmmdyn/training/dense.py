@@ -1,0 +1,303 @@
+r"""The dense engine: exact online SGD of many replicas, for any data model.
+
+Two ways to the same weights, equal to rounding. On a CPU, for an activation with scalar functions,
+a compiled loop takes one sample after the other. Otherwise, on any device and for any activation,
+the exact blocked form (`recursion.py`) does all work of order D in three matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.errors import IncompatibleError
+from gmmdyn.interfaces import DataModel, Network, ScalarFunction, TwoLayerNetwork
+from gmmdyn.training.engine import Engine, Observer, nothing
+from gmmdyn.training.evaluation import Weights, measure_weights
+from gmmdyn.training.recursion import Chunk, signals_of
+from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
+
+# Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
+_BLOCK_NUMBERS = 2**20
+# Numbers drawn at once on a CPU: they stay in the cache, and calls are few.
+_PIECE_NUMBERS = 2**18
+# Numbers drawn at once for a group of replicas that are worked on together.
+_GROUP_NUMBERS = 2**26
+# Samples in one matrix product of the blocked form: more cost more in the Gram matrix, fewer more
+# in the overhead of the sweeps.
+_CHUNK = 64
+
+
+@final
+class DenseEngine(Engine):
+    """The weights of all replicas, and how blocks of samples move them.
+
+    On a CPU replica i is the same run whatever the number of replicas, of threads and of cores. On
+    a GPU one draw serves all replicas of a group, which is faster; there a run is reproduced by
+    the same seed and the same number of replicas.
+
+    Args:
+        data_model: where samples come from.
+        network: the network at its initial weights, the same for all replicas.
+        algorithm: the rates.
+        replicas: how many independent runs, at least 1.
+        seed: of the samples.
+        block_size: samples in a block, at least 1; by default about a million numbers. A run is
+            reproduced by the same seed and the same block size.
+        compiled: whether to use the compiled loop where it applies.
+
+    Raises:
+        IncompatibleError: if the network has not two layers, or the algorithm is none it knows.
+    """
+
+    name = "dense"
+
+    def __init__(
+        self,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        *,
+        replicas: int = 1,
+        seed: int = 0,
+        block_size: int | None = None,
+        compiled: bool = True,
+    ) -> None:
+        super().__init__()
+        reason = self.obstacle(data_model, network, algorithm)
+        if reason is not None or not isinstance(network, TwoLayerNetwork):
+            raise IncompatibleError(f"the dense engine {reason}.")
+        self.data_model = data_model
+        self.algorithm = algorithm
+        self.activation = network.activation
+        self.seed = seed
+        self._dim = network.dim
+        self._block_size = block_size or min(65536, max(256, _BLOCK_NUMBERS // network.dim))
+
+        def copies(tensor: Tensor) -> nn.Parameter:
+            stacked = tensor.detach().expand(replicas, *tensor.shape)
+            stacked = stacked.clone(memory_format=torch.contiguous_format)
+            return nn.Parameter(stacked, requires_grad=False)
+
+        self.first_layer = copies(network.first_layer)
+        # Few numbers that move by eta/D: in double precision their rounding never adds up.
+        self.readout = copies(network.readout.double())
+        self.bias = None if network.bias is None else copies(network.bias.double())
+        self._functions = self.activation.scalar_functions() if compiled else None
+
+    @classmethod
+    def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
+        """Say why it cannot run an experiment; see `Engine.obstacle`."""
+        if not isinstance(network, TwoLayerNetwork):
+            return f"simulates two-layer networks, and {type(network).__name__} is none"
+        if algorithm.variations:
+            return f"does not simulate these yet: {', '.join(sorted(algorithm.variations))}"
+        return None
+
+    @property
+    def dim(self) -> int:
+        """The input dimension; see `Engine.dim`."""
+        return self._dim
+
+    @property
+    def block_size(self) -> int:
+        """Samples in a block; see `Engine.block_size`."""
+        return self._block_size
+
+    @property
+    def replicas(self) -> int:
+        """How many independent runs; see `Engine.replicas`."""
+        return int(self.readout.shape[0])
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled loop applies, here on this device."""
+        return self._functions is not None and self.first_layer.device.type == "cpu"
+
+    @property
+    def finite(self) -> bool:
+        """Whether all weights are finite."""
+        return bool(torch.isfinite(self.first_layer.sum() + self.readout.sum()))
+
+    def weights(self, replicas: range) -> Weights:
+        """Return the present weights.
+
+        Args:
+            replicas: which, consecutive.
+
+        Returns:
+            Views of them.
+        """
+        part = slice(replicas.start, replicas.stop)
+        bias = None if self.bias is None else self.bias[part]
+        return Weights(self.first_layer[part], self.readout[part], bias)
+
+    def groups(self) -> list[range]:
+        """Return which replicas are worked on together; see `Engine.groups`.
+
+        One by one in the compiled loop; matrix products like many at once, as far as memory goes.
+        """
+        size = 1 if self.compiled else max(1, _GROUP_NUMBERS // (_CHUNK * self.dim))
+        return [
+            range(first, min(first + size, self.replicas))
+            for first in range(0, self.replicas, size)
+        ]
+
+    @torch.no_grad()
+    def advance(
+        self, segment: Segment, stops: Sequence[int] = (), observe: Observer = nothing
+    ) -> None:
+        """Move all replicas over a segment; see `Engine.advance`."""
+
+        def run(group: range) -> None:
+            with torch.no_grad():  # a new thread has gradients on
+                self._advance_group(group, segment, stops, observe)
+
+        groups = self.groups()
+        if self.first_layer.device.type != "cpu" or len(groups) == 1:
+            with _one_torch_thread(self.compiled):
+                for group in groups:
+                    run(group)
+            return
+        # One thread a group and none inside: threads that wait for each other in small matrix
+        # products cost more than they save.
+        with _one_torch_thread(True) as threads, ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, groups))
+
+    def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
+        """Measure some replicas; see `Engine.measure`."""
+        seeds = [stream_seed(self.seed, TEST_SET, replica, step) for replica in replicas]
+        return measure_weights(
+            self.data_model, self.activation, self.weights(replicas), seeds, test_size
+        )
+
+    def _advance_group(
+        self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
+    ) -> None:
+        weights = self.weights(group)
+        move = (self._loop if self.compiled else self._blocked)(weights)
+        for start, inputs, labels in self._pieces(segment.block, group):
+            end = start + labels.shape[1]
+            position = max(start, segment.start)
+            for stop in sorted({*stops, end, segment.stop}):
+                if position < stop <= min(end, segment.stop):
+                    part = slice(position - start, stop - start)
+                    move(inputs[:, part], labels[:, part])
+                    position = stop
+                    if stop in stops:
+                        observe(stop, group)
+            if end >= segment.stop:
+                return
+
+    def _pieces(self, block: int, group: range) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Draw the samples of a block piece by piece: first sample, `(N, B, D)`, `(N, B)`."""
+        device, dtype = self.first_layer.device, self.first_layer.dtype
+        on_cpu = device.type == "cpu"
+        rows = _PIECE_NUMBERS if on_cpu else _GROUP_NUMBERS // len(group)
+        rows = max(16, rows // self.dim)
+        seeded = group if on_cpu else range(group.start, group.start + 1)
+        generators = [
+            torch.Generator(device).manual_seed(stream_seed(self.seed, SAMPLES, replica, block))
+            for replica in seeded
+        ]
+        share = len(group) // len(generators)
+        for start in range(0, self.block_size, rows):
+            count = min(rows, self.block_size - start)
+            batches = [self.data_model.sample(share * count, g, dtype) for g in generators]
+            inputs, labels = batches[0].inputs, batches[0].labels
+            if len(batches) > 1:
+                inputs = torch.stack([batch.inputs for batch in batches])
+                labels = torch.stack([batch.labels for batch in batches])
+            first = block * self.block_size + start
+            yield first, inputs.view(len(group), count, self.dim), labels.view(len(group), count)
+
+    def _loop(self, weights: Weights) -> Callable[[Tensor, Tensor], None]:
+        """Return what moves one replica over samples in the compiled loop."""
+        algorithm = self.algorithm
+        if self._functions is None:
+            raise AssertionError("the compiled loop is for activations with scalar functions")
+        value, slope = (_compiled_scalar(function) for function in self._functions)
+        numbers = np.array(
+            [float(algorithm.rate(0.0)), algorithm.weight_decay, float(algorithm.train_readout)]
+        )
+        kernel = _kernel()
+        first_layer, readout = weights.first_layer[0].numpy(), weights.readout[0].numpy()
+        bias = np.empty(0) if weights.bias is None else weights.bias[0].numpy()
+
+        def move(inputs: Tensor, labels: Tensor) -> None:
+            x, y = inputs[0].contiguous().numpy(), labels[0].contiguous().numpy()
+            kernel(x, y, first_layer, readout, bias, numbers, value, slope)
+
+        return move
+
+    def _blocked(self, weights: Weights) -> Callable[[Tensor, Tensor], None]:
+        """Return what moves some replicas over samples in the exact blocked form."""
+
+        def move(inputs: Tensor, labels: Tensor) -> None:
+            for start in range(0, labels.shape[1], _CHUNK):
+                part = slice(start, start + _CHUNK)
+                self._chunk(weights, inputs[:, part], labels[:, part])
+
+        return move
+
+    def _chunk(self, weights: Weights, x: Tensor, y: Tensor) -> None:
+        """Move some replicas over samples that share one Gram matrix."""
+        rate = float(self.algorithm.rate(0.0)) / self.dim
+        decay = 1 - rate * self.algorithm.weight_decay
+        root = math.sqrt(self.dim)
+        fields = x @ weights.first_layer.mT / root
+        if weights.bias is not None:
+            fields = fields + weights.bias.unsqueeze(1)
+        chunk = Chunk(
+            fields=fields,
+            gram=x @ x.mT,
+            labels=y,
+            readout=weights.readout,
+            decay=decay,
+            rate=rate,
+            bias=weights.bias is not None,
+            train_readout=self.algorithm.train_readout,
+        )
+        signals, readout = signals_of(chunk, self.activation)
+        shrink = decay ** x.shape[1]
+        step = rate * root
+        weights.first_layer.baddbmm_(signals.to(x.dtype).mT, x, beta=shrink, alpha=step)
+        if weights.bias is not None:
+            weights.bias.mul_(shrink).add_(rate * signals.sum(1))
+        weights.readout.copy_(readout)
+
+
+@contextmanager
+def _one_torch_thread(wanted: bool) -> Iterator[int]:
+    """Let torch use one thread for a while; yields how many it had."""
+    threads = torch.get_num_threads()
+    if wanted:
+        torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        if wanted:
+            torch.set_num_threads(threads)
+
+
+@lru_cache(maxsize=32)
+def _compiled_scalar(function: ScalarFunction) -> Any:
+    from numba import cfunc, float64
+
+    return cfunc(float64(float64))(function)
+
+
+@lru_cache(maxsize=1)
+def _kernel() -> Any:
+    from gmmdyn.training import _kernel
+
+    return _kernel.advance
