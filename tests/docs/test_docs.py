@@ -141,7 +141,7 @@ def test_the_plugin_of_the_how_to_page_registers(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, target)
     registration = found["activation", "softplus"]
     assert registration.distribution == "gmmdyn-softplus"
-    gd.testing.check_activation(registration.cls())
+    testing.check_activation(registration.cls())
 
 
 def test_the_readme_has_two_commands_for_a_fresh_machine():
