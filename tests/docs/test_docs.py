@@ -14,7 +14,7 @@ import torch
 from pages import DOCS, ROOT, blocks, pages, run
 
 import gmmdyn as gd
-from gmmdyn import hookspecs, interfaces, registry, training
+from gmmdyn import hookspecs, interfaces, registry, testing, training
 from gmmdyn.cli.commands import COMMANDS
 
 REFERENCE = "\n".join(page.read_text() for page in sorted((DOCS / "reference").glob("*.md")))
