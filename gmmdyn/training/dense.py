@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, final
 
@@ -20,11 +18,13 @@ from torch import Tensor, nn
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.interfaces import DataModel, Network, ScalarFunction, TwoLayerNetwork
+from gmmdyn.interfaces import DataModel, Network, TwoLayerNetwork
 from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
 from gmmdyn.training.recursion import Chunk, signals_of
+from gmmdyn.training.scalars import compiled_scalar
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
+from gmmdyn.training.threads import run_in_threads
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
 _BLOCK_NUMBERS = 2**20
@@ -159,19 +159,15 @@ class DenseEngine(Engine):
         """Move all replicas over a segment; see `Engine.advance`."""
 
         def run(group: range) -> None:
-            with torch.no_grad():  # a new thread has gradients on
-                self._advance_group(group, segment, stops, observe)
+            self._advance_group(group, segment, stops, observe)
 
         groups = self.groups()
-        if self.first_layer.device.type != "cpu" or len(groups) == 1:
-            with _one_torch_thread(self.compiled):
-                for group in groups:
-                    run(group)
+        on_cpu = self.first_layer.device.type == "cpu"
+        if on_cpu and (len(groups) > 1 or self.compiled):
+            run_in_threads(run, groups)
             return
-        # One thread a group and none inside: threads that wait for each other in small matrix
-        # products cost more than they save.
-        with _one_torch_thread(True) as threads, ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, groups))
+        for group in groups:
+            run(group)
 
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
         """Measure some replicas; see `Engine.measure`."""
@@ -225,7 +221,7 @@ class DenseEngine(Engine):
         algorithm = self.algorithm
         if self._functions is None:
             raise AssertionError("the compiled loop is for activations with scalar functions")
-        value, slope = (_compiled_scalar(function) for function in self._functions)
+        value, slope = (compiled_scalar(function) for function in self._functions)
         numbers = np.array(
             [float(algorithm.rate(0.0)), algorithm.weight_decay, float(algorithm.train_readout)]
         )
@@ -274,26 +270,6 @@ class DenseEngine(Engine):
         if weights.bias is not None:
             weights.bias.mul_(shrink).add_(rate * signals.sum(1))
         weights.readout.copy_(readout)
-
-
-@contextmanager
-def _one_torch_thread(wanted: bool) -> Iterator[int]:
-    """Let torch use one thread for a while; yields how many it had."""
-    threads = torch.get_num_threads()
-    if wanted:
-        torch.set_num_threads(1)
-    try:
-        yield threads
-    finally:
-        if wanted:
-            torch.set_num_threads(threads)
-
-
-@lru_cache(maxsize=32)
-def _compiled_scalar(function: ScalarFunction) -> Any:
-    from numba import cfunc, float64
-
-    return cfunc(float64(float64))(function)
 
 
 @lru_cache(maxsize=1)
