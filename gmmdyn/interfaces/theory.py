@@ -74,6 +74,8 @@ class Theory(Component, abc.ABC):
         network: Network,
         algorithm: OnlineSGD,
         state: OrderParameters | None = None,
+        *,
+        time: float = 0.0,
     ) -> OrderParameters:
         """Return the right-hand side of the dynamics at one state.
 
@@ -82,6 +84,7 @@ class Theory(Component, abc.ABC):
             network: the network.
             algorithm: the learning algorithm.
             state: where to evaluate; None is the present weights of `network`.
+            time: when to evaluate; it matters if the learning rate follows a schedule.
 
         Returns:
             The time derivatives of Q, R, v (and b), in an object of the same type.

@@ -1,119 +1,119 @@
 r"""The closed equations of the overlaps along each mode of the noise, of v and of b.
 
-Legend: eta, kappa the rates; p (C,) priors; e, n, s, f the moments of the error signal in each
-cluster (`Moments`); rho, t, q, r as in `modes.py`. With E = p e and S(τ) = Σ_a p_a rho_a(τ) s_a,
+Legend: eta, kappa the rates; p (C,) priors; B the batch size; e, n, s, f the moments of the error
+signal in each cluster (`Moments`); rho, t, q, r as in `modes.py`. With E = p e and
+S(τ) = Σ_a p_a rho_a(τ) s_a,
 
     dr_bk(τ) = eta v_k [ Σ_a E_ak t_ab(τ) + Σ_i S_ki(τ) r_bi(τ) ] - eta kappa r_bk(τ)
     A_kl(τ)  = eta v_k [ Σ_a E_ak r_al(τ) + Σ_i S_ki(τ) q_il(τ) ]
-    dq(τ)    = A + Aᵀ + eta² v_k v_l Σ_a p_a n_akl (rho_a(τ) + t_aa(τ)/D) - 2 eta kappa q
+    N_kl(τ)  = Σ_a p_a n_akl (rho_a(τ) + t_aa(τ)/D)/B + (1 - 1/B) Σ_ab E_ak E_bl t_ab(τ)/D
+    dq(τ)    = A + Aᵀ + eta² v_k v_l N_kl(τ) - 2 eta kappa q
     dv       = eta Σ_a p_a f_a - eta kappa v,    db = eta v E - eta kappa b
 
-The term t_aa/D is the mean's share of |x|²/D; it vanishes as D grows when |mu|² ~ D and is of order
-one when |mu|² ~ D² (high and mixed SNR).
+The terms t/D are the means' share of |x|²/D and of the squared mean gradient; they vanish as D
+grows when |mu|² ~ D and are of order one when |mu|² ~ D² (high and mixed SNR). A cluster whose
+labels are flipped with probability u is two clusters, with labels y and -y and priors p(1 - u) and
+p u; only the training sees them, errors are those on the true labels.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor
 
-from gmmdyn import OnlineSGD, OrderParameters
-from gmmdyn.interfaces import Activation, Errors, Fields, GaussianMixture, Integrator
-from gmmdyn_ode.modes import Modes
-
-
-class State(NamedTuple):
-    """Where the dynamics stands; a leading `...` is any batch shape.
-
-    Attributes:
-        q: shape `(..., M, K, K)`.
-        r: shape `(..., M, C, K)`.
-        v: shape `(..., K)`.
-        b: shape `(..., K)`, or None for a network without bias.
-    """
-
-    q: Tensor
-    r: Tensor
-    v: Tensor
-    b: Tensor | None
-
-    def pack(self) -> Tensor:
-        """Return one flat vector; for a state without batch shape."""
-        parts = [part.reshape(-1) for part in self if part is not None]
-        return torch.cat(parts)
-
-    def unpack(self, flat: Tensor) -> State:
-        """Undo `pack` for vectors of shape `(..., n)`; q is symmetrised once, here."""
-        shapes = [part.shape for part in self if part is not None]
-        parts = torch.split(flat, [shape.numel() for shape in shapes], dim=-1)
-        q, r, v, *b = (
-            part.reshape(*flat.shape[:-1], *shape)
-            for part, shape in zip(parts, shapes, strict=True)
-        )
-        return State((q + q.mT) / 2, r, v, b[0] if b else None)
+from gmmdyn import OrderParameters
+from gmmdyn.interfaces import Errors, Fields, Integrator
+from gmmdyn_ode.problem import Problem
+from gmmdyn_ode.state import State
 
 
 @final
 class Dynamics:
-    """The right-hand side and the errors, as functions of the state.
+    """The right-hand side and the errors, as functions of time and state.
 
     Args:
-        mixture: the mixture.
-        modes: of the mixture.
-        activation: of the hidden units.
-        algorithm: the rates.
+        problem: what the equations depend on; its tensors may have a batch shape.
         integrator: prepared for the number of hidden units.
     """
 
-    def __init__(
-        self,
-        mixture: GaussianMixture,
-        modes: Modes,
-        activation: Activation,
-        algorithm: OnlineSGD,
-        integrator: Integrator,
-    ) -> None:
-        self._modes = modes
-        self._activation = activation
-        self._algorithm = algorithm
+    def __init__(self, problem: Problem, integrator: Integrator) -> None:
+        self._problem = problem
         self._integrator = integrator
-        self._labels = mixture.labels.double().cpu()
-        self._priors = mixture.priors.double().cpu()
-        # |x|² of each cluster along each mode
-        own = modes.overlaps.diagonal(dim1=1, dim2=2).T
-        self._lengths = modes.variances + own / mixture.dim  # (C, M)
+        self._labels, self._priors = problem.labels, problem.priors
+        own = problem.overlaps.diagonal(dim1=-2, dim2=-1).mT  # (..., C, M)
+        variances = problem.variances.expand(*problem.variances.shape[:-2], *own.shape[-2:])
+        lengths = variances + own * problem.inverse_dim[..., None, None]
+        self._flips = problem.label_noise.requires_grad or bool((problem.label_noise > 0).any())
+        if self._flips:
+            wrong = problem.label_noise.unsqueeze(-1)
+            self._labels = torch.cat([problem.labels, -problem.labels])
+            self._priors = torch.cat([problem.priors * (1 - wrong), problem.priors * wrong], -1)
+            variances, lengths = (torch.cat([part, part], -2) for part in (variances, lengths))
+        column = self._priors.unsqueeze(-1)
+        self._stein_weights = (column * variances).mT  # (..., M, C)
+        self._noise_weights = (column * lengths / problem.batch_size[..., None, None]).mT
+        self._covariance_weights = problem.share.unsqueeze(-2) * problem.variances
+        # The squared mean gradient, which a batch of one sample does not show.
+        self._squared = bool((problem.batch_size > 1).any())
+        self._mean_share = (1 - 1 / problem.batch_size) * problem.inverse_dim
 
     def fields(self, state: State) -> Fields:
-        """Return the distribution of the local fields at a state."""
-        share, variances = self._modes.share, self._modes.variances
-        mean = torch.einsum("m,...mck->...ck", share, state.r)
+        """Return the distribution of the local fields at a state, with the true labels."""
+        problem = self._problem
+        mean = _weighted(problem.share.unsqueeze(-2), state.r).squeeze(-3)
         if state.b is not None:
             mean = mean + state.b.unsqueeze(-2)
-        covariance = torch.einsum("am,...mkl->...akl", share * variances, state.q)
-        return Fields(mean, covariance, state.v, self._labels, self._activation)
+        covariance = _weighted(self._covariance_weights, state.q)
+        return Fields(mean, covariance, state.v, problem.labels, problem.activation, problem.loss)
 
-    def derivative(self, state: State) -> State:
-        """Return the time derivatives of a state."""
-        eta, kappa = float(self._algorithm.rate(0.0)), self._algorithm.weight_decay
-        p, v = self._priors, state.v
-        moments = self._integrator.moments(self.fields(state))
-        drive = (p[:, None] * moments.drive).unsqueeze(-3)  # (..., 1, C, K)
-        variances = self._modes.variances.expand(len(p), -1)
-        stein = torch.einsum("a,am,...aki->...mki", p, variances, moments.stein)
-        noise = torch.einsum("a,am,...akl->...mkl", p, self._lengths, moments.noise)
-        row, column = v[..., None, None, :], v[..., None, :, None]
-        dr = eta * row * (self._modes.overlaps.mT @ drive + state.r @ stein.mT)
-        growth = eta * column * (drive.mT @ state.r + stein @ state.q)
-        dq = growth + growth.mT + eta**2 * column * row * noise
-        dv = torch.zeros_like(v)
-        if self._algorithm.train_readout:
-            dv = eta * torch.einsum("a,...ak->...k", p, moments.readout) - eta * kappa * v
+    def derivative(self, time: Tensor | float, state: State) -> State:
+        """Return the time derivatives of a state.
+
+        Args:
+            time: t, shape `()` or that of the batch.
+            state: of the batch shape of the problem.
+
+        Returns:
+            The derivatives, of the shapes of the state.
+        """
+        problem = self._problem
+        fields = self.fields(state)
+        if self._flips:
+            fields = self._flipped(fields)
+        moments = self._integrator.moments(fields)
+        drive = self._priors.unsqueeze(-1) * moments.drive
+        if self._flips:
+            right, wrong = drive.chunk(2, -2)
+            drive = right + wrong
+        drive = drive.unsqueeze(-3)  # (..., 1, C, K)
+        stein = _weighted(self._stein_weights, moments.stein)
+        noise = _weighted(self._noise_weights, moments.noise)
+        pull = problem.overlaps.mT @ drive  # (..., M, C, K)
+        if self._squared:
+            noise = noise + self._mean_share[..., None, None, None] * (drive.mT @ pull)
+        eta = problem.rate(time).unsqueeze(-1)  # (..., 1)
+        fade = eta * problem.weight_decay.unsqueeze(-1)
+        cube = (..., None, None)
+        gain = (eta * state.v)[..., None, None, :]
+        dr = gain * (pull + state.r @ stein.mT) - fade[cube] * state.r
+        growth = gain.mT * (drive.mT @ state.r + stein @ state.q)
+        dq = growth + growth.mT + gain.mT * gain * noise - 2 * fade[cube] * state.q
+        learned = (self._priors.unsqueeze(-2) @ moments.readout).squeeze(-2)
+        dv = problem.readout_learns.unsqueeze(-1) * (eta * learned - fade * state.v)
         db = None
         if state.b is not None:
-            db = eta * v * drive.sum((-3, -2)) - eta * kappa * state.b
-        return State(dq - 2 * eta * kappa * state.q, dr - eta * kappa * state.r, dv, db)
+            db = eta * state.v * drive.sum((-3, -2)) - fade * state.b
+        return State(dq, dr, dv, db)
+
+    def _flipped(self, fields: Fields) -> Fields:
+        """Return the fields of the clusters with true and with wrong labels."""
+        covariance = fields.covariance
+        if covariance.shape[-3] > 1:
+            covariance = torch.cat([covariance, covariance], -3)
+        mean = torch.cat([fields.mean, fields.mean], -2)
+        return fields._replace(mean=mean, covariance=covariance, labels=self._labels)
 
     def errors(self, state: State) -> Errors:
         """Return the errors at a state, averaged over clusters.
@@ -121,15 +121,21 @@ class Dynamics:
         The integration errors of clusters are added, not combined in squares: clusters share their
         points.
         """
+        priors = self._problem.priors
         by_cluster = self._integrator.errors(self.fields(state))
-        return Errors(*(None if value is None else value @ self._priors for value in by_cluster))  # type: ignore[arg-type]
+        return Errors(
+            *(None if value is None else (value * priors).sum(-1) for value in by_cluster)  # type: ignore[arg-type]
+        )
 
     def overlaps(self, state: State) -> OrderParameters:
         """Return Q, R, v (and b) of a state."""
-        share = self._modes.share
+        share = self._problem.share[..., None, None]
         return OrderParameters(
-            Q=torch.einsum("m,...mkl->...kl", share, state.q),
-            R=torch.einsum("m,...mck->...ck", share, state.r),
-            v=state.v,
-            b=state.b,
+            Q=(share * state.q).sum(-3), R=(share * state.r).sum(-3), v=state.v, b=state.b
         )
+
+
+def _weighted(weights: Tensor, matrices: Tensor) -> Tensor:
+    """Return Σ_a w_ma M_a: weights `(..., m, a)` and matrices `(..., a, k, l)`."""
+    total = weights @ matrices.flatten(-2)
+    return total.reshape(*total.shape[:-1], *matrices.shape[-2:])

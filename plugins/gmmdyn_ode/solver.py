@@ -70,7 +70,7 @@ class _Counted(torch.nn.Module):
     """A right-hand side that counts, looks for blow-up, and keeps the states at recorded times."""
 
     def __init__(
-        self, function: Callable[[Tensor], Tensor], times: list[float], limit: int
+        self, function: Callable[[Tensor, Tensor], Tensor], times: list[float], limit: int
     ) -> None:
         super().__init__()
         self.function = function
@@ -89,7 +89,7 @@ class _Counted(torch.nn.Module):
             )
         self.evaluations += 1
         try:
-            rate = self.function(y)
+            rate = self.function(t, y)
         except NotPositiveError as error:
             raise StoppedError(
                 float(t), f"{error} Tighten `rtol` and `atol`, or shorten `step`"
@@ -119,15 +119,21 @@ def _grid(times: Tensor, step: float) -> Tensor:
 
 
 def integrate(
-    function: Callable[[Tensor], Tensor], initial: Tensor, times: Tensor, options: Options
+    function: Callable[[Tensor, Tensor], Tensor],
+    initial: Tensor,
+    times: Tensor,
+    options: Options,
+    kinks: Tensor | None = None,
 ) -> Solution:
-    """Solve y' = function(y).
+    """Solve y' = function(t, y).
 
     Args:
-        function: the right-hand side of a flat state.
+        function: the right-hand side at a time and a flat state.
         initial: the state at `times[0]`, shape `(n,)`.
         times: strictly increasing, shape `(T,)`, float64.
         options: how to integrate.
+        kinks: times at which the right-hand side is not smooth in t, shape `(n,)`; a step ends on
+            each.
 
     Returns:
         The states at all times, or up to where the solver was stopped.
@@ -136,12 +142,16 @@ def integrate(
         return Solution([initial], 0, None)
     counted = _Counted(function, times.tolist(), options.max_evaluations)
     extra: dict[str, object]
+    ends = times[1:]
+    if kinks is not None:
+        inside = kinks[(kinks > times[0]) & (kinks < times[-1])]
+        ends = torch.unique(torch.cat([ends, inside.detach()]))
     if options.step is not None:
-        grid = _grid(times, options.step)
+        grid = _grid(torch.cat([times[:1], ends]), options.step)
         extra = {"grid_constructor": lambda *_: grid}
     else:
         # A step ends on each recorded time: the dense output is of low order.
-        extra = {"step_t": times[1:]}
+        extra = {"step_t": ends}
     try:
         states = odeint(
             counted,

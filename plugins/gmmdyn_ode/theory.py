@@ -12,27 +12,22 @@ from torch import Tensor
 
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn import integrator as build_integrator
-from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError, ShapeError
-from gmmdyn.interfaces import (
-    DataModel,
-    GaussianMixture,
-    Integrator,
-    Network,
-    Theory,
-    TwoLayerNetwork,
-)
-from gmmdyn_ode.dynamics import Dynamics, State
-from gmmdyn_ode.modes import Modes, modes_of
+from gmmdyn.errors import ConvergenceError, RangeError
+from gmmdyn.interfaces import DataModel, Integrator, Network, Theory
+from gmmdyn_ode.dynamics import Dynamics
+from gmmdyn_ode.problem import Problem, parts_of
 from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, integrate
+from gmmdyn_ode.state import State
 
 
 @final
 class ODE(Theory):
     r"""Ordinary differential equations of the order parameters of a two-layer network.
 
-    Exact as D grows at fixed K and t = samples/D, for any activation and any Gaussian mixture whose
+    Exact as D grows at fixed K and t = updates/D, for any activation and any Gaussian mixture whose
     cluster covariances are isotropic, the same, or commute; no direction of the noise may hold a
-    finite share of it all. Everything is computed in float64.
+    finite share of it all. Mini-batches, schedules of the learning rate and label noise are in the
+    equations. Everything is computed in float64.
 
     Args:
         integrator: a registered name, an `Integrator`, or `"auto"`: `"preintegrated"` for a
@@ -80,70 +75,18 @@ class ODE(Theory):
 
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
-        self._check(data_model, network, algorithm)
+        parts_of(data_model, network, algorithm)
 
-    @staticmethod
-    def _check(
-        data_model: DataModel, network: Network, algorithm: OnlineSGD
-    ) -> tuple[GaussianMixture, TwoLayerNetwork, Modes]:
-        if not isinstance(network, TwoLayerNetwork):
-            raise IncompatibleError(
-                "the theory `ode` describes two-layer networks with few hidden units, and "
-                f"{type(network).__name__} is no TwoLayerNetwork."
-            )
-        if not isinstance(data_model, GaussianMixture):
-            raise IncompatibleError(
-                "the theory `ode` describes Gaussian mixtures, and "
-                f"{type(data_model).__name__} is no GaussianMixture; simulate it instead."
-            )
-        if network.dim != data_model.dim:
-            raise ShapeError(
-                f"the network has input dimension {network.dim} but the mixture has "
-                f"{data_model.dim}; give both the same `dim`."
-            )
-        if algorithm.variations:
-            raise IncompatibleError(
-                "the theory `ode` describes plain SGD on the square loss, and not yet with "
-                f"{', '.join(sorted(algorithm.variations))}."
-            )
-        return data_model, network, modes_of(data_model)
-
-    def _start(
-        self,
-        mixture: GaussianMixture,
-        modes: Modes,
-        network: TwoLayerNetwork,
-        initial: OrderParameters | None,
-    ) -> State:
-        if initial is None:
-            weights, readout = network.first_layer.detach().cpu(), network.readout.detach().cpu()
-            bias = None if network.bias is None else network.bias.detach().cpu().double()
-            r = modes.average(mixture.means.cpu(), weights)
-            return State(modes.average(weights, weights), r, readout.double(), bias)
-        clusters, hidden = len(mixture.labels), initial.v.shape[-1]
-        if initial.R.shape != (clusters, hidden) or initial.Q.shape != (hidden, hidden):
-            raise ShapeError(
-                f"`R` has shape {tuple(initial.R.shape)} but the mixture has {clusters} clusters "
-                f"and `v` {hidden} units; give shape {(clusters, hidden)}."
-            )
-        if len(modes.share) > 1:
-            raise IncompatibleError(
-                "Q, R and v do not fix the state when noise differs between directions; start the "
-                "theory from the weights of a network instead."
-            )
-        state = initial.to(dtype=torch.float64, device="cpu")
-        return State(state.Q.unsqueeze(0), state.R.unsqueeze(0), state.v, state.b)
-
-    def _prepared(self, network: TwoLayerNetwork, hidden: int) -> Integrator:
-        """Return the integrator, ready for a network; `"auto"` is settled once for each kind."""
+    def _prepared(self, problem: Problem) -> Integrator:
+        """Return the integrator, ready for a problem; `"auto"` is settled once for each kind."""
         integrator = self._integrator
         if not isinstance(integrator, Integrator):
             # Exact along a line needs straight pieces; points are smooth where the activation is.
-            name = "preintegrated" if network.activation.slopes else "sobol"
+            name = "preintegrated" if problem.activation.slopes else "sobol"
             if name not in self._chosen:
                 self._chosen[name] = build_integrator(name)
             integrator = self._chosen[name]
-        integrator.prepare(hidden)
+        integrator.prepare(problem.initial.v.shape[-1])
         return integrator
 
     def derivative(
@@ -152,14 +95,14 @@ class ODE(Theory):
         network: Network,
         algorithm: OnlineSGD,
         state: OrderParameters | None = None,
+        *,
+        time: float = 0.0,
     ) -> OrderParameters:
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
-        mixture, two_layer, modes = self._check(data_model, network, algorithm)
-        start = self._start(mixture, modes, two_layer, state)
-        integrator = self._prepared(two_layer, start.v.shape[-1])
-        dynamics = Dynamics(mixture, modes, two_layer.activation, algorithm, integrator)
+        problem = Problem.of(data_model, network, algorithm, state)
+        dynamics = Dynamics(problem, self._prepared(problem))
         with torch.no_grad():
-            return dynamics.overlaps(dynamics.derivative(start))
+            return dynamics.overlaps(dynamics.derivative(time, problem.initial))
 
     def solve(
         self,
@@ -171,20 +114,21 @@ class ODE(Theory):
         initial: OrderParameters | None = None,
     ) -> Trajectory:
         """Integrate the equations; see `Theory.solve`."""
-        mixture, two_layer, modes = self._check(data_model, network, algorithm)
+        problem = Problem.of(data_model, network, algorithm, initial)
         grid = checks.array("times", times, (None,))
         if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
             raise RangeError("`times` must increase strictly from one to the next.")
-        start = self._start(mixture, modes, two_layer, initial)
-        integrator = self._prepared(two_layer, start.v.shape[-1])
-        dynamics = Dynamics(mixture, modes, two_layer.activation, algorithm, integrator)
-        options = self._options(integrator, two_layer)
+        start = problem.initial
+        integrator = self._prepared(problem)
+        dynamics = Dynamics(problem, integrator)
+        options = self._options(integrator, problem)
         with torch.no_grad():
             solution = integrate(
-                lambda flat: dynamics.derivative(start.unpack(flat)).pack(),
+                lambda t, flat: dynamics.derivative(t, start.unpack(flat)).pack(),
                 start.pack(),
                 grid,
                 options,
+                kinks=problem.knots,
             )
             trajectory = _trajectory(grid, solution, start, dynamics)
         spec = integrator.spec
@@ -203,9 +147,9 @@ class ODE(Theory):
             raise ConvergenceError(f"the theory `ode` stopped at {when}: {why}.", trajectory)
         return trajectory
 
-    def _options(self, integrator: Integrator, network: TwoLayerNetwork) -> Options:
+    def _options(self, integrator: Integrator, problem: Problem) -> Options:
         """Settle tolerances: below the jumps of the right-hand side no step would be accepted."""
-        jumps = not (integrator.smooth or network.activation.smooth)
+        jumps = not (integrator.smooth or problem.activation.smooth)
         default = max(1e-6, 0.1 * integrator.relative_error) if jumps else 1e-6
         rtol = default if self._rtol is None else self._rtol
         atol = (rtol if jumps else 0.01 * rtol) if self._atol is None else self._atol
@@ -223,12 +167,12 @@ def _trajectory(
     curves = {"Q": state.Q, "R": state.R, "v": state.v}
     if state.b is not None:
         curves["b"] = state.b
-    curves["pmse"] = torch.stack([e.pmse for e in errors])
-    curves["classification_error"] = torch.stack([e.classification_error for e in errors])
-    spread = {
-        "pmse": torch.stack([e.pmse_se for e in errors]),
-        "classification_error": torch.stack([e.classification_error_se for e in errors]),
-    }
+    spread: dict[str, Tensor] = {}
+    for name in ("pmse", "classification_error", "loss"):
+        values = [getattr(e, name) for e in errors]
+        if None not in values:
+            curves[name] = torch.stack(values)
+            spread[name] = torch.stack([getattr(e, f"{name}_se") for e in errors])
     return Trajectory(
         times=grid[: len(solution.states)].numpy(),
         curves={name: value.numpy() for name, value in curves.items()},

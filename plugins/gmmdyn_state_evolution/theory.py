@@ -70,6 +70,11 @@ class StateEvolution(Theory):
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         self._dynamics.check(data_model, network, algorithm)
+        if "schedule" in algorithm.variations:
+            raise IncompatibleError(
+                "the theory `state-evolution` describes one learning rate, and here it follows a "
+                "schedule; give the last rate alone."
+            )
         if not isinstance(data_model, IsotropicMixture):
             raise IncompatibleError(
                 "the theory `state-evolution` describes mixtures whose noise is the same in every "
@@ -82,9 +87,11 @@ class StateEvolution(Theory):
         network: Network,
         algorithm: OnlineSGD,
         state: OrderParameters | None = None,
+        *,
+        time: float = 0.0,
     ) -> OrderParameters:
         """Return the right-hand side whose zeros are sought; see `Theory.derivative`."""
-        return self._dynamics.derivative(data_model, network, algorithm, state)
+        return self._dynamics.derivative(data_model, network, algorithm, state, time=time)
 
     def solve(
         self,

@@ -9,8 +9,9 @@ import torch
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import GaussianMixture
-from gmmdyn_ode.dynamics import Dynamics, State
+from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.modes import modes_of
+from gmmdyn_ode.problem import Problem
 
 
 def shared_case(arrays, rho):
@@ -46,11 +47,10 @@ def test_the_right_hand_side_of_each_mode_is_that_of_the_2021_code(reference, na
         integrator = gd.integrator("sobol", log2_samples=15)
         integrator.prepare(2)
         algorithm = gd.OnlineSGD(rate, decay)
-        dynamics = Dynamics(mixture, modes, network.activation, algorithm, integrator)
-        r = modes.average(mixture.means, network.first_layer.detach())
-        q = modes.average(network.first_layer.detach(), network.first_layer.detach())
+        problem = Problem.of(mixture, network, algorithm)
+        r = problem.initial.r
         np.testing.assert_allclose(r.permute(1, 2, 0).numpy(), arrays["r"][..., order], atol=2e-2)
-        rates = dynamics.derivative(State(q, r, network.readout.detach().double(), None))
+        rates = Dynamics(problem, integrator).derivative(0.0, problem.initial)
         ours = {"dr": rates.r.permute(1, 2, 0), "dq": rates.q.permute(1, 2, 0)}
         for key, value in ours.items():
             mean = arrays[f"{case}/{key}_mean"][..., order]

@@ -1,0 +1,245 @@
+r"""All that the equations depend on, as tensors: one problem, or a batch of them.
+
+The same tensors serve two ends. With leading dimensions they are many problems solved at once; with
+gradients they make a solution differentiable in each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gmmdyn import Loss, OnlineSGD, OrderParameters, Schedule
+from gmmdyn.errors import IncompatibleError, ShapeError
+from gmmdyn.interfaces import Activation, DataModel, GaussianMixture, Network, TwoLayerNetwork
+from gmmdyn_ode.modes import Modes, modes_of
+from gmmdyn_ode.state import State
+
+# Dimensions of each tensor beyond those of the batch.
+_OWN: Mapping[str, int] = {
+    "share": 1,
+    "variances": 2,
+    "overlaps": 3,
+    "inverse_dim": 0,
+    "priors": 1,
+    "knots": 1,
+    "rates": 1,
+    "weight_decay": 0,
+    "readout_learns": 0,
+    "batch_size": 0,
+    "label_noise": 0,
+}
+
+
+class Problem(NamedTuple):
+    r"""All that the equations depend on; a leading `...` is any batch shape.
+
+    Everything but the labels is float64 and may have leading dimensions and a gradient:
+    `problem._replace(weight_decay=torch.logspace(-3, -1, 20, dtype=torch.float64))` is twenty
+    problems. Leading dimensions broadcast against each other.
+
+    Attributes:
+        share: fraction of the D directions in each mode of the noise, shape `(..., M)`.
+        variances: of the noise in each cluster along each mode, shape `(..., C, M)`, or
+            `(..., 1, M)` if clusters share them.
+        overlaps: of the means along each mode, shape `(..., M, C, C)`.
+        inverse_dim: 1/D, shape `(...)`.
+        priors: probabilities of the clusters, shape `(..., C)`.
+        knots: times between which the learning rate is linear, shape `(..., n)`.
+        rates: $\eta$ at the knots, shape `(..., n)`; constant beyond them.
+        weight_decay: $\kappa$, shape `(...)`.
+        readout_learns: 1 if the readout is trained, 0 if it is frozen, shape `(...)`.
+        batch_size: samples whose gradients are averaged for an update, shape `(...)`.
+        label_noise: probability that a training label is wrong, shape `(...)`.
+        initial: where the dynamics starts.
+        labels: of the clusters, shape `(C,)`; no batch shape.
+        activation: of the hidden units.
+        loss: what is minimised.
+    """
+
+    share: Tensor
+    variances: Tensor
+    overlaps: Tensor
+    inverse_dim: Tensor
+    priors: Tensor
+    knots: Tensor
+    rates: Tensor
+    weight_decay: Tensor
+    readout_learns: Tensor
+    batch_size: Tensor
+    label_noise: Tensor
+    initial: State
+    labels: Tensor
+    activation: Activation
+    loss: Loss
+
+    @classmethod
+    def of(
+        cls,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        initial: OrderParameters | None = None,
+    ) -> Problem:
+        """Return the problem of an experiment.
+
+        Args:
+            data_model: the data model.
+            network: the network.
+            algorithm: the learning algorithm.
+            initial: where to start; None is the present weights of the network.
+
+        Returns:
+            The problem, on the CPU and without batch shape.
+
+        Raises:
+            IncompatibleError: if the equations do not describe it.
+            ShapeError: if shapes do not fit together.
+        """
+        mixture, two_layer, modes = parts_of(data_model, network, algorithm)
+        schedule = algorithm.learning_rate
+        if not isinstance(schedule, Schedule):
+            schedule = Schedule([0.0], [schedule])
+        return cls(
+            share=modes.share,
+            variances=modes.variances,
+            overlaps=modes.overlaps,
+            inverse_dim=_number(1 / mixture.dim),
+            priors=mixture.priors.double().cpu(),
+            knots=torch.tensor(schedule.times, dtype=torch.float64),
+            rates=torch.tensor(schedule.rates, dtype=torch.float64),
+            weight_decay=_number(algorithm.weight_decay),
+            readout_learns=_number(float(algorithm.train_readout)),
+            batch_size=_number(float(algorithm.batch_size)),
+            label_noise=_number(algorithm.label_noise),
+            initial=_start(mixture, modes, two_layer, initial),
+            labels=mixture.labels.double().cpu(),
+            activation=two_layer.activation,
+            loss=algorithm.loss_function,
+        )
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """The leading dimensions of all tensors, broadcast."""
+        shapes = [getattr(self, name).shape for name in _OWN]
+        leading = [s[: len(s) - own] for s, own in zip(shapes, _OWN.values(), strict=True)]
+        return torch.Size(np.broadcast_shapes(*leading, self.initial.v.shape[:-1]))
+
+    def mapped(self, function: Callable[[Tensor, int], Tensor]) -> Problem:
+        """Change every tensor that can have a batch shape.
+
+        Args:
+            function: of a tensor and the number of its dimensions that are not of the batch.
+
+        Returns:
+            The changed problem.
+        """
+        q, r, v, b = self.initial
+        initial = State(
+            function(q, 3), function(r, 3), function(v, 1), None if b is None else function(b, 1)
+        )
+        changed: dict[str, Any] = {
+            name: function(getattr(self, name), own) for name, own in _OWN.items()
+        }
+        return self._replace(initial=initial, **changed)
+
+    def expanded(self) -> Problem:
+        """Return the problem with its batch shape in every tensor."""
+        batch = self.batch_shape
+        return self.mapped(
+            lambda value, own: value.expand(*batch, *value.shape[value.ndim - own :])
+        )
+
+    def rate(self, time: Tensor | float) -> Tensor:
+        r"""Return $\eta(t)$.
+
+        Args:
+            time: t, shape `()` or that of the batch.
+
+        Returns:
+            The rates, of the batch shape.
+        """
+        count = self.knots.shape[-1]
+        if count == 1:
+            return self.rates[..., 0]
+        t = torch.as_tensor(time, dtype=torch.float64, device=self.knots.device).unsqueeze(-1)
+        right = (self.knots <= t).sum(-1, keepdim=True).clamp(1, count - 1)
+        shape = np.broadcast_shapes(self.knots.shape, self.rates.shape, (*t.shape[:-1], count))
+        knots, rates = self.knots.expand(shape), self.rates.expand(shape)
+        right = right.expand(*shape[:-1], 1)
+        start, stop = knots.gather(-1, right - 1), knots.gather(-1, right)
+        weight = ((t - start) / (stop - start)).clamp(0, 1)
+        return torch.lerp(rates.gather(-1, right - 1), rates.gather(-1, right), weight).squeeze(-1)
+
+
+def parts_of(
+    data_model: DataModel, network: Network, algorithm: OnlineSGD
+) -> tuple[GaussianMixture, TwoLayerNetwork, Modes]:
+    """Return what the equations need of an experiment, or say which assumption fails.
+
+    Args:
+        data_model: the data model.
+        network: the network.
+        algorithm: the learning algorithm.
+
+    Returns:
+        The mixture, the network and the modes of the noise.
+
+    Raises:
+        IncompatibleError: naming the assumption.
+        ShapeError: if the input dimensions differ.
+    """
+    if not isinstance(network, TwoLayerNetwork):
+        raise IncompatibleError(
+            "the theory `ode` describes two-layer networks with few hidden units, and "
+            f"{type(network).__name__} is no TwoLayerNetwork."
+        )
+    if not isinstance(data_model, GaussianMixture):
+        raise IncompatibleError(
+            "the theory `ode` describes Gaussian mixtures, and "
+            f"{type(data_model).__name__} is no GaussianMixture; simulate it instead."
+        )
+    if network.dim != data_model.dim:
+        raise ShapeError(
+            f"the network has input dimension {network.dim} but the mixture has "
+            f"{data_model.dim}; give both the same `dim`."
+        )
+    if "loss" in algorithm.variations:
+        raise IncompatibleError(
+            f"the theory `ode` describes the square loss, and not yet the {algorithm.loss} one."
+        )
+    return data_model, network, modes_of(data_model)
+
+
+def _number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def _start(
+    mixture: GaussianMixture,
+    modes: Modes,
+    network: TwoLayerNetwork,
+    initial: OrderParameters | None,
+) -> State:
+    if initial is None:
+        weights, readout = network.first_layer.detach().cpu(), network.readout.detach().cpu()
+        bias = None if network.bias is None else network.bias.detach().cpu().double()
+        r = modes.average(mixture.means.cpu(), weights)
+        return State(modes.average(weights, weights), r, readout.double(), bias)
+    clusters, hidden = len(mixture.labels), initial.v.shape[-1]
+    if initial.R.shape != (clusters, hidden) or initial.Q.shape != (hidden, hidden):
+        raise ShapeError(
+            f"`R` has shape {tuple(initial.R.shape)} but the mixture has {clusters} clusters "
+            f"and `v` {hidden} units; give shape {(clusters, hidden)}."
+        )
+    if len(modes.share) > 1:
+        raise IncompatibleError(
+            "Q, R and v do not fix the state when noise differs between directions; start the "
+            "theory from the weights of a network instead."
+        )
+    state = initial.to(dtype=torch.float64, device="cpu")
+    return State(state.Q.unsqueeze(0), state.R.unsqueeze(0), state.v, state.b)
