@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gmmdyn.losses import Loss as Loss
     from gmmdyn.order_parameters import OrderParameters as OrderParameters
     from gmmdyn.schedule import Schedule as Schedule
+    from gmmdyn.sweeping import sweep as sweep
     from gmmdyn.times import recording_times as recording_times
     from gmmdyn.trajectory import Trajectory as Trajectory
 
@@ -64,6 +65,7 @@ _HOME = {
     "Loss": "losses",
     "OrderParameters": "order_parameters",
     "Schedule": "schedule",
+    "sweep": "sweeping",
     "recording_times": "times",
     "Trajectory": "trajectory",
 }

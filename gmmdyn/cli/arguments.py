@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from gmmdyn.errors import ConfigError
 
-FLAGS = ("--help", "-h", "--overwrite", "--version")
+FLAGS = ("--help", "-h", "--overwrite", "--retry-failed", "--version")
 
 
 @dataclass(frozen=True)

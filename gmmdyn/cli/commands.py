@@ -33,11 +33,26 @@ COMMANDS: Mapping[str, Command] = {
     "simulate": Command("Simulate online SGD.", _CONFIG, _RUN_OPTIONS),
     "solve": Command("Predict by theory alone.", _CONFIG, _RUN_OPTIONS),
     "fixed-point": Command("Find where the order parameters come to rest.", _CONFIG, _RUN_OPTIONS),
+    "sweep": Command(
+        "Solve or simulate at every point of a grid of parameters.",
+        _CONFIG,
+        {
+            "--over": "a parameter and its values: NAME=FIRST:LAST:COUNT, NAME=FIRST:LAST:log:COUNT"
+            " or NAME=VALUE,VALUE,…; once for each parameter",
+            "--run": "`solve` (default) or `simulate`",
+            "--workers": "processes on this machine (default: one a core)",
+            "--scheduler": "the address of a Dask scheduler, or `local` for a cluster here",
+            "--retry-failed": "flag: run points again that failed before",
+            "--output": "the directory to write, or one that holds the same sweep, to go on with",
+            "--overwrite": "flag: replace another sweep in the directory",
+            "--data": _RUN_OPTIONS["--data"],
+        },
+    ),
     "plot": Command("Draw the figures of a run again.", ("run", "the directory of the run")),
     "presets": Command("List the configurations that come with gmmdyn."),
     "plugins": Command("List the components that installed plugins provide."),
 }
-RUNS = ("compare", "simulate", "solve", "fixed-point")
+RUNS = ("compare", "simulate", "solve", "fixed-point", "sweep")
 _OVERRIDES = (
     "Every number and choice of the configuration is an option too, such as --data_model.variance "
     "0.1; `gmmdyn {} CONFIG --help` lists them."

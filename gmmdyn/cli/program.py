@@ -35,6 +35,11 @@ def run(words: Sequence[str]) -> None:
         return
     arguments = Arguments.sort(rest)
     _check_positional(name, arguments)
+    if name == "sweep":
+        from gmmdyn.cli.sweeps import run_sweep
+
+        run_sweep(arguments)
+        return
     if name in RUNS:
         from gmmdyn.cli.runs import run_command
 

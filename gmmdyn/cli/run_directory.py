@@ -17,6 +17,9 @@ SIMULATION = "simulation.nc"
 THEORY = "theory.nc"
 ERRORS = "errors.png"
 ORDER_PARAMETERS = "order_parameters.png"
+SWEEP = "sweep.yaml"
+SWEEP_RESULT = "sweep.nc"
+PHASE_DIAGRAM = "phase_diagram.png"
 _OURS = {CONFIG, SIMULATION, THEORY, ERRORS, ORDER_PARAMETERS}
 
 

@@ -12,5 +12,13 @@ from gmmdyn.plot.curves import plot_errors as plot_errors
 from gmmdyn.plot.curves import plot_trajectory as plot_trajectory
 from gmmdyn.plot.order_parameters import plot_order_parameters as plot_order_parameters
 from gmmdyn.plot.style import save_figure as save_figure
+from gmmdyn.plot.sweeps import plot_sweep as plot_sweep
 
-__all__ = ["Figure", "plot_errors", "plot_order_parameters", "plot_trajectory", "save_figure"]
+__all__ = [
+    "Figure",
+    "plot_errors",
+    "plot_order_parameters",
+    "plot_sweep",
+    "plot_trajectory",
+    "save_figure",
+]

@@ -1,0 +1,133 @@
+"""The command `sweep`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gmmdyn import checks, sweep
+from gmmdyn.cli import run_directory as places
+from gmmdyn.cli.arguments import Arguments
+from gmmdyn.cli.console import say
+from gmmdyn.cli.overrides import configured
+from gmmdyn.errors import ConfigError, OutputError
+from gmmdyn.files import write_text, written_whole
+from gmmdyn.sweeping import Axis, read_axis
+from gmmdyn.sweeping.dataset import final_values
+from gmmdyn.yaml_text import write_yaml
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def run_sweep(arguments: Arguments) -> None:
+    """Sweep, and write one directory; one that holds the same sweep is gone on with.
+
+    Args:
+        arguments: the words after the command.
+
+    Raises:
+        GmmdynError: if the input is bad or the workers die.
+    """
+    configuration = configured("sweep", arguments)
+    if configuration is None:
+        return
+    configuration = configuration.resolved()
+    axes = [read_axis(text) for option, text in arguments.values if option == "--over"]
+    over = _over(axes)
+    run = checks.choice("--run", arguments.last("--run") or "solve", ("solve", "simulate"))
+    if run == "solve" and configuration.theory is None:
+        raise ConfigError("the configuration has no `theory`; give `--theory.name`.")
+    workers = arguments.last("--workers")
+    output = arguments.last("--output")
+    target = Path(output) if output else places.default_target(arguments.positional[0])
+    record = {"run": run, "over": over, "configuration": configuration.to_mapping()}
+    _claim(target, write_yaml(record), "--overwrite" in arguments.flags)
+    try:
+        dataset = sweep(
+            configuration,
+            over,
+            run=run,  # type: ignore[arg-type] # checked above
+            folder=target,
+            workers=None if workers is None else checks.whole("--workers", _number(workers)),
+            scheduler=arguments.last("--scheduler"),
+            retry_failed="--retry-failed" in arguments.flags,
+            progress=None,
+        )
+    except KeyboardInterrupt:
+        print(f"gmmdyn: finished points are in {target}; run it again to go on.", file=sys.stderr)
+        raise
+    _write(target, dataset)
+    say(_summary(dataset))
+    say(f"written to {target}")
+
+
+def _over(axes: list[Axis]) -> dict[str, list[Any]]:
+    if not axes:
+        raise ConfigError("`gmmdyn sweep` needs `--over NAME=VALUES`, once for each parameter.")
+    over: dict[str, list[Any]] = {}
+    for axis in axes:
+        if axis.name in over:
+            raise ConfigError(f"`--over` names `{axis.name}` twice.")
+        over[axis.name] = axis.values
+    return over
+
+
+def _number(text: str) -> Any:
+    return int(text) if text.isdigit() else text
+
+
+def _claim(target: Path, record: str, overwrite: bool) -> None:
+    """Make the directory ours, or see that it holds the same sweep."""
+    known = target / places.SWEEP
+    try:
+        if known.is_file():
+            if known.read_text(encoding="utf-8") == record:
+                return
+            if not overwrite:
+                raise ConfigError(
+                    f"`--output` is `{target}`, which holds another sweep; give another "
+                    "directory, or `--overwrite`."
+                )
+        elif target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise ConfigError(f"`--output` is `{target}`, which holds no sweep; give another.")
+    except OSError as error:
+        raise OutputError(f"cannot read `{target}`: {error.strerror}.") from None
+    write_text(known, record)
+
+
+def _write(target: Path, dataset: xr.Dataset) -> None:
+    encoding = {
+        str(name): {"zlib": True, "complevel": 4}
+        for name, values in dataset.data_vars.items()
+        if values.dtype.kind == "f"
+    }
+    with written_whole(target / places.SWEEP_RESULT) as temporary:
+        temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    finished = bool((dataset["message"] == "").any())
+    if finished and len(dataset["message"].dims) in (1, 2):
+        from gmmdyn.plot import plot_sweep
+
+        plot_sweep(dataset, target / places.PHASE_DIAGRAM)
+
+
+def _summary(dataset: xr.Dataset) -> str:
+    message = dataset["message"]
+    failed = [str(text) for text in message.to_numpy().ravel() if text]
+    lines = [f"{message.size} points, {len(failed)} of them failed"]
+    lines += [f"failed: {text}" for text in dict.fromkeys(failed)][:5]
+    for name in ("pmse", "classification_error"):
+        if name not in dataset:
+            continue
+        values = final_values(dataset, name)
+        if not bool(values.notnull().any()):
+            continue
+        best = np.unravel_index(int(np.nanargmin(values.to_numpy())), values.shape)
+        where = ", ".join(
+            f"{dim} = {values[dim].to_numpy()[i]}" for dim, i in zip(values.dims, best, strict=True)
+        )
+        lines.append(f"lowest {name.replace('_', ' ')}: {values.to_numpy()[best]:.5g} at {where}")
+    return "\n".join(lines)

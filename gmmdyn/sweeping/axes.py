@@ -1,0 +1,117 @@
+"""What a sweep varies: names of options and lists of values, also as words of a command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gmmdyn import checks
+from gmmdyn.config import COMPONENTS, SECTIONS, Configuration, section_options
+from gmmdyn.errors import ConfigError, RangeError
+from gmmdyn.yaml_text import read_yaml
+
+# The field's shorthand.
+_SHORT: Mapping[str, str] = {"lr": "learning_rate"}
+_SPACINGS = ("lin", "log")
+
+
+class Axis(NamedTuple):
+    """One parameter and the values it takes.
+
+    Attributes:
+        name: an option, as `section.option` or by its own name.
+        values: plain values, at least one.
+    """
+
+    name: str
+    values: list[Any]
+
+
+def read_axis(text: str) -> Axis:
+    """Read `NAME=VALUES`.
+
+    Args:
+        text: the values are `FIRST:LAST:COUNT` (evenly spaced), `FIRST:LAST:log:COUNT`
+            (evenly spaced logarithms), `FIRST:LAST:lin:COUNT`, or YAML values with commas between.
+
+    Returns:
+        The axis.
+
+    Raises:
+        ConfigError: if it is none of these.
+        RangeError: if a number is out of range.
+    """
+    name, equals, values = text.partition("=")
+    if not (name and equals and values):
+        raise ConfigError(
+            f"`{text}` is no axis; give NAME=FIRST:LAST:COUNT, NAME=FIRST:LAST:log:COUNT or "
+            "NAME=VALUE,VALUE,…."
+        )
+    parts = values.split(":")
+    if len(parts) in (3, 4) and not values.startswith(("[", "{")):
+        return Axis(name, _spaced(name, parts))
+    listed = read_yaml(values if values.startswith("[") else f"[{values}]", f"`{text}`")
+    if not isinstance(listed, list) or not listed:
+        raise ConfigError(f"`{text}` lists no values.")
+    return Axis(name, listed)
+
+
+def _spaced(name: str, parts: list[str]) -> list[Any]:
+    first, last = checks.number(name, parts[0]), checks.number(name, parts[1])
+    spacing = parts[2] if len(parts) == 4 else "lin"
+    checks.choice("spacing", spacing, _SPACINGS)
+    wanted = parts[-1]
+    count = checks.whole("count", int(wanted) if wanted.isdigit() else wanted, at_least=2)
+    if spacing == "lin":
+        values = np.linspace(first, last, count)
+    elif first > 0 and last > 0:
+        values = np.geomspace(first, last, count)
+    else:
+        raise RangeError(f"`{name}` from {first:g} to {last:g} has no logarithms; give `lin`.")
+    return [_plain(value) for value in values.tolist()]
+
+
+def _plain(value: float) -> float | int:
+    """Whole numbers as such (a number of units is one), others without the dust of rounding."""
+    rounded = float(f"{value:.12g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded
+
+
+def full_name(name: str, configuration: Configuration) -> tuple[str, str]:
+    """Find the option that a name means.
+
+    Args:
+        name: `section.option`, or the name of an option that one section has alone.
+        configuration: where the options are.
+
+    Returns:
+        Section and option.
+
+    Raises:
+        ConfigError: if there is none, or more than one.
+    """
+    known = {section: _options(section, configuration) for section in SECTIONS}
+    section, dot, option = name.partition(".")
+    if dot:
+        if section in known and option.split(".")[0] in known[section]:
+            return section, option
+        listed = [f"{s}.{key}" for s in SECTIONS for key in known[s]]
+        raise ConfigError(f"there is no option `{name}`; {checks.suggestion(name, listed)}")
+    wanted = _SHORT.get(name, name)
+    homes = [section for section in SECTIONS if wanted in known[section]]
+    if len(homes) == 1:
+        return homes[0], wanted
+    if homes:
+        choices = " or ".join(f"`{home}.{wanted}`" for home in homes)
+        raise ConfigError(f"`{name}` could be several options; say {choices}.")
+    every = {key for options in known.values() for key in options}
+    raise ConfigError(f"there is no option `{name}`; {checks.suggestion(name, every)}")
+
+
+def _options(section: str, configuration: Configuration) -> list[str]:
+    values = getattr(configuration, section)
+    if section not in COMPONENTS:
+        return list(section_options(section))
+    return [] if values is None else ["name", *section_options(section, values["name"])]

@@ -1,0 +1,125 @@
+"""The points of a sweep, and running some of them in one process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from gmmdyn.config import Configuration
+from gmmdyn.errors import GmmdynError
+from gmmdyn.experiment import Experiment, plain
+from gmmdyn.interfaces import Theory
+from gmmdyn.trajectory import Trajectory
+
+Run = Literal["solve", "simulate"]
+
+
+class Point(NamedTuple):
+    """One point of a sweep.
+
+    Attributes:
+        at: where it stands in the grid.
+        job: a configuration in plain values, or the keywords of a function.
+    """
+
+    at: tuple[int, ...]
+    job: Mapping[str, Any]
+
+
+class Outcome(NamedTuple):
+    """What came of a point.
+
+    Attributes:
+        at: where the point stands in the grid.
+        trajectory: the result, or None if it failed.
+        message: why it failed, or an empty string.
+    """
+
+    at: tuple[int, ...]
+    trajectory: Trajectory | None
+    message: str
+
+
+def key_of(job: Mapping[str, Any], run: str) -> str:
+    """Name a job by its content, so that a finished one is found again.
+
+    Args:
+        job: of a point.
+        run: what is done with it.
+
+    Returns:
+        A string that other jobs do not have.
+    """
+    text = json.dumps([run, plain(job)], sort_keys=True, allow_nan=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def run_points(
+    points: Sequence[Point], run: Run | Callable[..., Trajectory], threads: int | None
+) -> list[Outcome]:
+    """Run some points, in the process that is called.
+
+    Args:
+        points: the points.
+        run: what to do with a configuration, or a function of the keywords.
+        threads: for torch to use, or None to leave it alone.
+
+    Returns:
+        An outcome for each; a point that fails does not stop the others.
+    """
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    if callable(run):
+        return [_guarded(point, lambda job: run(**job)) for point in points]
+    if run == "simulate":
+        return [_guarded(point, _simulated) for point in points]
+    return _solved(points)
+
+
+def _guarded(point: Point, function: Callable[[Mapping[str, Any]], Trajectory]) -> Outcome:
+    try:
+        return Outcome(point.at, function(point.job), "")
+    except Exception as error:  # a sweep outlives any of its points
+        return Outcome(point.at, None, _said(error))
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, GmmdynError) else f"{type(error).__name__}: {error}"
+
+
+def _simulated(job: Mapping[str, Any]) -> Trajectory:
+    configuration = Configuration.from_mapping(job)
+    return configuration.experiment().simulate(**configuration.simulation)
+
+
+def _solved(points: Sequence[Point]) -> list[Outcome]:
+    """Solve all points together that share a theory and the times: a batch is one integration."""
+    outcomes: dict[tuple[int, ...], Outcome] = {}
+    together: dict[str, list[tuple[Point, Experiment, Theory, dict[str, Any]]]] = {}
+    for point in points:
+        try:
+            configuration = Configuration.from_mapping(point.job)
+            theory = configuration.predictor()
+            if theory is None:
+                raise GmmdynError("the configuration has no `theory`.")
+            grid = {
+                key: value
+                for key, value in configuration.simulation.items()
+                if key in ("duration", "times")
+            }
+            same = json.dumps(plain({"theory": configuration.theory, **grid}), sort_keys=True)
+            entry = (point, configuration.experiment(), theory, grid)
+            together.setdefault(same, []).append(entry)
+        except Exception as error:  # a sweep outlives any of its points
+            outcomes[point.at] = Outcome(point.at, None, _said(error))
+    for group in together.values():
+        for point, experiment, theory, grid in group:
+            try:
+                outcomes[point.at] = Outcome(point.at, experiment.solve(theory, **grid), "")
+            except Exception as error:  # a sweep outlives any of its points
+                outcomes[point.at] = Outcome(point.at, None, _said(error))
+    return [outcomes[point.at] for point in points]
