@@ -1,0 +1,254 @@
+r"""The best linear readout of random features, and its errors.
+
+With y = u·z + b, weights u = w/sqrt P and ridge kappa, the minimum of E[(y - u·z - b)²] + kappa u²
+is
+
+    (Cov z + kappa) u = Cov(z, y),   b = E y - u·E z        with an intercept,
+    (E zzᵀ + kappa) u = E[z y],      b = 0                  without,
+
+where mean and covariance are those of the whole mixture. To first order both matrices are
+d + U Uᵀ with a diagonal d and at most C D + C columns U, of which the last C, from the means, also
+span the right-hand side U c. Then
+
+    u = (d + U Uᵀ)⁻¹ U c = d⁻¹ U (1 + Uᵀ d⁻¹ U)⁻¹ c
+
+costs P (C D)² and no P by P matrix, and nothing in it cancels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import ndtr
+
+from gmmdyn import checks
+from gmmdyn.errors import RangeError
+from gmmdyn.interfaces import IsotropicMixture
+from gmmdyn_random_features.statistics import ORDERS, FeatureStatistics
+
+METHODS = ("auto", "woodbury", "dense")
+# The smallest diagonal, as a share of the trace: units that are never near a kink are linear or
+# dead and have no variance of their own. Less would drown in rounding errors of the Gram matrix.
+_FLOOR = 100 * float(np.finfo(float).eps)
+# Slopes that differ between clusters by less than this are one: the covariance moves by its square.
+_SAME = 1e-9
+
+
+class Readout(NamedTuple):
+    r"""A linear readout and its errors.
+
+    Attributes:
+        weights: $u = w/\sqrt{P}$, shape `(P,)`.
+        intercept: $b$, 0 without one.
+        pmse: ½E[(y − ŷ)²].
+        classification_error: P(yŷ ≤ 0), for Gaussian outputs in each cluster.
+        output_means: mean of the output in each cluster, shape `(C,)`.
+        output_variances: its variance, shape `(C,)`.
+    """
+
+    weights: np.ndarray
+    intercept: float
+    pmse: float
+    classification_error: float
+    output_means: np.ndarray
+    output_variances: np.ndarray
+
+
+def optimal_readout(
+    statistics: FeatureStatistics,
+    *,
+    ridge: float = 0.0,
+    bias: bool = True,
+    order: str = "first",
+    method: str = "auto",
+) -> Readout:
+    r"""Find the readout of least squares.
+
+    Where a feature has no variance of its own (a linear one, or a rectifier far from its kink) the
+    matrix may be singular; $2 \cdot 10^{-14}$ of its trace then stands in for that variance.
+
+    Args:
+        statistics: of the features.
+        ridge: $\kappa$, added to the covariance, not negative.
+        bias: whether there is an intercept, which is not penalised.
+        order: covariances of pairs to `"first"` order in their correlation, or `"exact"`.
+        method: `"woodbury"` (first order only), `"dense"`, a Cholesky factor of P by P, or
+            `"auto"`, the smaller of the two.
+
+    Returns:
+        The readout.
+
+    Raises:
+        RangeError: if an argument is out of range, or Woodbury's form asked for at exact order.
+    """
+    ridge = checks.number("ridge", ridge, at_least=0)
+    checks.choice("order", order, ORDERS)
+    checks.choice("method", method, METHODS)
+    if order == "exact" and method == "woodbury":
+        raise RangeError("`method` is 'woodbury', which needs `order='first'`; give 'dense'.")
+    priors, labels = statistics.priors, statistics.labels
+    centre = priors @ statistics.means if bias else np.zeros(statistics.size)
+    columns = (np.sqrt(priors)[:, None] * (statistics.means - centre)).T  # (P, C)
+    target = np.sqrt(priors) * labels
+
+    exact: list[np.ndarray] = []
+    if order == "exact":
+        exact = [statistics.covariance(alpha, "exact") for alpha in range(len(priors))]
+    if method == "auto":
+        small = order == "first" and noise_rank(statistics) + len(priors) < statistics.size
+        method = "woodbury" if small else "dense"
+    floor = _FLOOR * float((priors @ statistics.variances).sum() + (columns**2).sum())
+    if method == "woodbury":
+        weights = _woodbury(statistics, columns, target, ridge, floor)
+    else:
+        noise = sum(p * c for p, c in zip(priors, exact, strict=True)) if exact else None
+        total = noise_covariance(statistics) if noise is None else np.asarray(noise)
+        total += columns @ columns.T
+        total[np.diag_indices_from(total)] += max(ridge, floor)
+        weights = np.asarray(cho_solve(cho_factor(total, lower=True), columns @ target))
+    variances = (
+        np.array([weights @ c @ weights for c in exact]) if exact else statistics.quadratic(weights)
+    )
+    intercept = float(priors @ labels - weights @ centre) if bias else 0.0
+    return with_errors(statistics, weights, intercept, variances)
+
+
+def with_errors(
+    statistics: FeatureStatistics, weights: np.ndarray, intercept: float, variances: np.ndarray
+) -> Readout:
+    r"""Return a readout with its errors.
+
+    Args:
+        statistics: of the features.
+        weights: $u$, shape `(P,)`.
+        intercept: $b$.
+        variances: of the output in each cluster, shape `(C,)`.
+
+    Returns:
+        The readout.
+    """
+    means = statistics.means @ weights + intercept
+    labels, priors = statistics.labels, statistics.priors
+    pmse = 0.5 * float(priors @ ((labels - means) ** 2 + variances))
+    wrong = float(priors @ error_probability(labels * means, variances))
+    return Readout(weights, intercept, pmse, wrong, means, variances)
+
+
+def error_probability(margin: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return P(m + s ξ <= 0) for a standard normal ξ; an output of exactly 0 is an error.
+
+    Args:
+        margin: m, any shape.
+        variance: s², same shape, not negative.
+
+    Returns:
+        Same shape.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = margin / np.sqrt(variance)
+    sure = np.where(margin <= 0, -np.inf, np.inf)
+    return np.asarray(ndtr(-np.where(variance > 0, ratio, sure)))
+
+
+def noise_covariance(statistics: FeatureStatistics) -> np.ndarray:
+    """Return the covariance within clusters, averaged over them, to first order.
+
+    Args:
+        statistics: of the features.
+
+    Returns:
+        Shape `(P, P)`.
+    """
+    priors, size = statistics.priors, statistics.size
+    if statistics.mixture.covariance_structure not in ("isotropic", "shared"):
+        total = np.zeros((size, size))
+        for alpha, prior in enumerate(priors):
+            if prior > 0:
+                total += prior * statistics.covariance(alpha)
+        return total
+    (product,) = statistics.input_products(statistics.projection.T)
+    total = product @ statistics.projection / statistics.dim
+    total *= (priors[:, None] * statistics.slopes).T @ statistics.slopes
+    total = (total + total.T) / 2
+    np.fill_diagonal(total, priors @ statistics.variances)
+    return np.asarray(total)
+
+
+def noise_rank(statistics: FeatureStatistics) -> int:
+    """Return how many columns Woodbury's form has for the noise.
+
+    Args:
+        statistics: of the features.
+
+    Returns:
+        At most C D.
+    """
+    if statistics.mixture.covariance_structure in ("isotropic", "shared"):
+        return len(_slope_modes(statistics)) * statistics.dim
+    return int(np.count_nonzero(statistics.priors)) * statistics.dim
+
+
+def _slope_modes(statistics: FeatureStatistics) -> np.ndarray:
+    """Rows b with sum_k b_k b_kᵀ = sum_α p_α a_α a_αᵀ, as few as there are.
+
+    Opposite clusters of rectifiers have a_α + a_α' = 1, so that the XOR has three and not four.
+    """
+    weighted = np.sqrt(statistics.priors)[:, None] * statistics.slopes
+    _, sizes, modes = np.linalg.svd(weighted, full_matrices=False)
+    kept = sizes > _SAME * sizes[0]
+    return np.asarray(sizes[kept, None] * modes[kept])
+
+
+def _input_root(covariance: np.ndarray) -> np.ndarray:
+    """Return L with L Lᵀ = Ω, one column for each eigenvalue that is not 0."""
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    kept = values > len(values) * np.finfo(float).eps * values[-1]
+    return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
+
+
+def _woodbury(
+    statistics: FeatureStatistics,
+    columns: np.ndarray,
+    target: np.ndarray,
+    ridge: float,
+    floor: float,
+) -> np.ndarray:
+    """Solve by the form in the head of this module."""
+    diagonal = statistics.priors @ statistics.residuals + ridge
+    scale = 1 / np.sqrt(np.maximum(diagonal, floor))
+    factor = _factor(statistics, columns, scale)
+    gram = factor.T @ factor
+    gram[np.diag_indices_from(gram)] += 1
+    right = np.zeros(len(gram))
+    right[len(gram) - len(target) :] = target
+    # The Gram matrix is the largest after the factor: it is overwritten.
+    solved = cho_solve(cho_factor(gram, lower=True, overwrite_a=True), right)
+    return np.asarray(scale * (factor @ solved))
+
+
+def _factor(statistics: FeatureStatistics, columns: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Return d^{-1/2} U, the noise first and the means last, shape `(P, rank)`."""
+    mixture, dim = statistics.mixture, statistics.dim
+    scaled = statistics.projection.T * (scale[:, None] / np.sqrt(dim))
+    if isinstance(mixture, IsotropicMixture):
+        roots: list[np.ndarray | float] = [np.sqrt(mixture.variance)]
+    else:
+        roots = [_input_root(omega) for omega in statistics.input_products(np.eye(dim))]
+    if len(roots) == 1:
+        pairs = [(mode, roots[0]) for mode in _slope_modes(statistics)]
+    else:
+        weighted = np.sqrt(statistics.priors)[:, None] * statistics.slopes
+        pairs = list(zip(weighted, roots, strict=True))
+    widths = [dim if isinstance(root, float) else root.shape[1] for _, root in pairs]
+    factor = np.empty((statistics.size, sum(widths) + columns.shape[1]))
+    end = 0
+    for (mode, root), width in zip(pairs, widths, strict=True):
+        block = factor[:, end : end + width]
+        np.multiply(scaled if isinstance(root, float) else scaled @ root, mode[:, None], out=block)
+        if isinstance(root, float):
+            block *= root
+        end += width
+    factor[:, end:] = columns * scale[:, None]
+    return factor

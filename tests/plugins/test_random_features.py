@@ -1,0 +1,305 @@
+"""Best readout of random features: the 2021 code's numbers, sampling, and Woodbury's form."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from fixed_features import FixedFeatures, random_projection
+from scipy.stats import multivariate_normal
+
+import gmmdyn as gd
+from gmmdyn.errors import IncompatibleError, RangeError, ShapeError
+from gmmdyn_random_features import feature_statistics, optimal_readout
+from gmmdyn_random_features.units import orthant, pair_covariance, unit_moments
+
+
+class Hat(gd.Activation):
+    """Piecewise linear with kinks on both sides of 0."""
+
+    kinks = (-0.7, 0.2, 1.1)
+    slopes = (0.3, -0.5, 2.0, 0.1)
+
+    def forward(self, x):
+        value = -0.5 * x
+        value = value + 0.8 * torch.minimum(x + 0.7, torch.zeros_like(x))
+        value = value + 2.5 * torch.relu(x - 0.2)
+        return value - 1.9 * torch.relu(x - 1.1)
+
+    def derivative(self, x):
+        edges = torch.tensor(self.kinks, dtype=x.dtype)
+        return torch.tensor(self.slopes, dtype=x.dtype)[torch.bucketize(x, edges)]
+
+
+class Tanh(gd.Activation):
+    """Neither piecewise linear nor the error function."""
+
+    def forward(self, x):
+        return torch.tanh(x)
+
+    def derivative(self, x):
+        return 1 - torch.tanh(x) ** 2
+
+
+ACTIVATIONS = {
+    "relu": gd.activation("relu"),
+    "erf": gd.activation("erf"),
+    "linear": gd.activation("linear"),
+    "hat": Hat(),
+    "tanh": Tanh(),
+}
+
+
+def test_one_unit_by_a_fine_grid(activation_name):
+    """Every moment against the trapezoidal rule."""
+    activation = ACTIVATIONS[activation_name]
+    xi = np.linspace(-12, 12, 200_001)
+    density = np.exp(-(xi**2) / 2) / np.sqrt(2 * np.pi) * (xi[1] - xi[0])
+    means, deviations = np.array([0.3, -1.0, 1.5]), np.array([0.8, 0.4, 1.3])
+    found = unit_moments(activation, means, deviations)
+    for i in range(3):
+        values = activation(torch.from_numpy(means[i] + deviations[i] * xi)).numpy()
+        mean = density @ values
+        slope = density @ (values * xi) / deviations[i]
+        residual = density @ (values - mean - slope * deviations[i] * xi) ** 2
+        got = [found.mean[i], found.slope[i], found.residual[i]]
+        np.testing.assert_allclose(got, [mean, slope, residual], atol=1e-8)
+
+
+@pytest.fixture(params=list(ACTIVATIONS))
+def activation_name(request):
+    return request.param
+
+
+def test_two_units_by_a_product_grid(activation_name):
+    activation = ACTIVATIONS[activation_name]
+    nodes = np.linspace(-9, 9, 901)
+    density = np.exp(-(nodes**2) / 2) / np.sqrt(2 * np.pi) * (nodes[1] - nodes[0])
+    weights = density[:, None] * density
+    mean, deviation = np.array([0.4, -0.9, 1.3]), np.array([0.9, 0.5, 1.2])
+    rho = np.array([[1, 0.6, -0.8], [0.6, 1, -0.3], [-0.8, -0.3, 1]])
+    covariance = rho * deviation[:, None] * deviation
+    found = pair_covariance(activation, (mean, deviation), (mean, deviation), covariance)
+    x, y = nodes[:, None], nodes[None, :]
+    for i in range(3):
+        for j in range(3):
+            if i == j:
+                continue
+            other = rho[i, j] * x + np.sqrt(1 - rho[i, j] ** 2) * y
+            one = activation(torch.from_numpy(mean[i] + deviation[i] * x)).numpy()
+            two = activation(torch.from_numpy(mean[j] + deviation[j] * other)).numpy()
+            both = (weights * one * two).sum()
+            alone = (weights * one).sum(), (weights * two).sum()
+            assert abs(found[i, j] - (both - alone[0] * alone[1])) < 5e-5
+
+
+def test_zero_means_are_the_arc_cosine_and_arcsine_kernels():
+    zero, one = np.zeros(1), np.ones(1)
+    for rho in (-0.95, -0.2, 0.5, 0.99):
+        covariance = np.array([[rho]])
+        angle = np.arccos(rho)
+        kernel = (np.sin(angle) + (np.pi - angle) * rho) / (2 * np.pi)  # Cho and Saul, degree 1
+        relu = pair_covariance(ACTIVATIONS["relu"], (zero, one), (zero, one), covariance)
+        assert relu[0, 0] == pytest.approx(kernel - 1 / (2 * np.pi), abs=1e-14)
+        erf = pair_covariance(ACTIVATIONS["erf"], (zero, one), (zero, one), covariance)
+        assert erf[0, 0] == pytest.approx(2 / np.pi * np.arcsin(rho / 2), abs=1e-14)
+
+
+def test_the_orthant_probability_is_scipys():
+    for a, b, rho in [(0.3, -0.4, 0.7), (-1.0, -2.0, -0.5), (0.0, 1.0, 0.2), (0.0, 0.0, -0.6)]:
+        expected = multivariate_normal([0, 0], [[1, rho], [rho, 1]]).cdf([a, b])
+        assert orthant(np.float64(a), np.float64(b), np.float64(rho)) == pytest.approx(
+            expected, abs=1e-7
+        )
+
+
+def test_far_kinks_lose_no_digits():
+    """A rectifier 20 deviations inside its linear part has no variance of its own."""
+    found = unit_moments(ACTIVATIONS["relu"], np.array([20.0, -20.0]), np.array([1.0, 1.0]))
+    assert found.slope.tolist() == pytest.approx([1.0, 0.0], abs=1e-80)
+    assert np.all(found.residual < 1e-80)
+
+
+@pytest.mark.parametrize("every", [10, pytest.param(1, marks=pytest.mark.science)])
+def test_numbers_of_the_2021_code(reference, every):
+    arrays = reference("rf_D100_N200.npz")
+    columns = arrays["cols"].tolist()
+    for row in arrays["table"][::every]:
+        values = dict(zip(columns, row, strict=True))
+        case = arrays["cases"][int(values["case"])]
+        means = arrays[f"mus_{case}"].reshape(4, 100)
+        mixture = gd.data_model(
+            "isotropic", means=means, labels=[-1, -1, 1, 1], variance=values["sigma"] ** 2
+        )
+        projection = arrays[f"P_seed{int(values['seed'])}"]
+        network = FixedFeatures(projection, bias=0.0)
+        found = gd.theory("random-features").readout(mixture, network, ridge=0.0)
+        assert abs(found.pmse - values["mse_f64_nojitter"]) < 1e-6
+        assert abs(found.classification_error - values["cls_f64_nojitter"]) < 1e-6
+
+
+def test_feature_means_and_covariances_of_the_2021_code(reference):
+    arrays = reference("rf_D100_N200.npz")
+    network = FixedFeatures(arrays["P_seed0"])
+    for sigma in ("0.01", "1"):
+        means = arrays["mus_XOR_r1"].reshape(4, 100)
+        mixture = gd.data_model(
+            "isotropic", means=means, labels=[-1, -1, 1, 1], variance=float(sigma) ** 2
+        )
+        found = feature_statistics(mixture, network)
+        np.testing.assert_allclose(found.means, arrays[f"mu_XOR_r1_s{sigma}"], atol=1e-6)
+        total = sum(found.covariance(alpha) for alpha in range(4)) / 4
+        centred = found.means - found.means.mean(axis=0)
+        total += centred.T @ centred / 4
+        # That code adds 1e-6 to every entry.
+        np.testing.assert_allclose(total, arrays[f"cov_XOR_r1_s{sigma}"], atol=2e-6, rtol=1e-6)
+
+
+def mixtures():
+    generator = torch.Generator().manual_seed(3)
+    dim, labels, priors = 12, [-1, 1, 1], [0.5, 0.2, 0.3]
+    means = torch.randn(3, dim, generator=generator, dtype=torch.float64) * 4
+    factor = torch.randn(3, dim, dim, generator=generator, dtype=torch.float64) / 4
+    each = factor @ factor.mT
+    common = {"means": means, "labels": labels, "priors": priors}
+    return {
+        "isotropic": gd.data_model("isotropic", **common, variance=0.4),
+        "shared": gd.data_model("random-covariance", **common, covariance=each[0]),
+        "general": gd.data_model("random-covariance", **common, covariance=each),
+    }
+
+
+@pytest.mark.parametrize("structure", ["isotropic", "shared", "general"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_woodbury_equals_dense(structure, bias):
+    mixture = mixtures()[structure]
+    statistics = feature_statistics(mixture, FixedFeatures(random_projection(12, 60)))
+    for ridge in (0.0, 0.03):
+        one = optimal_readout(statistics, ridge=ridge, bias=bias, method="woodbury")
+        two = optimal_readout(statistics, ridge=ridge, bias=bias, method="dense")
+        np.testing.assert_allclose(one.weights, two.weights, atol=1e-8)
+        assert one.intercept == pytest.approx(two.intercept, abs=1e-9)
+        assert one.pmse == pytest.approx(two.pmse, abs=1e-11)
+        assert one.classification_error == pytest.approx(two.classification_error, abs=1e-10)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_readout_is_the_minimum(bias):
+    """No other readout has a lower ½E[Δ²] + ½κ|u|², written out from its definition."""
+    statistics = feature_statistics(mixtures()["general"], FixedFeatures(random_projection(12, 30)))
+    ridge = 0.05
+    best = optimal_readout(statistics, ridge=ridge, bias=bias)
+
+    def objective(weights, intercept):
+        total = ridge * weights @ weights
+        for alpha, prior in enumerate(statistics.priors):
+            mean = statistics.means[alpha] @ weights + intercept
+            variance = weights @ statistics.covariance(alpha) @ weights
+            total += prior * ((statistics.labels[alpha] - mean) ** 2 + variance)
+        return total
+
+    least = objective(best.weights, best.intercept)
+    assert least == pytest.approx(2 * best.pmse + ridge * best.weights @ best.weights)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        step = 1e-3 * rng.standard_normal(30)
+        assert objective(best.weights + step, best.intercept) > least
+        if bias:
+            assert objective(best.weights, best.intercept + 1e-3 * rng.standard_normal()) > least
+
+
+def test_a_linear_network_is_linear_regression():
+    """P > D linear features see x itself: pmse = ½(1 - ȳ² - cᵀ Cov(x)⁻¹ c)."""
+    mixture = mixtures()["shared"]
+    network = FixedFeatures(random_projection(12, 40), "linear", bias=0.0)
+    found = optimal_readout(feature_statistics(mixture, network))
+    p, y = mixture.priors.numpy(), mixture.labels.numpy()
+    centres = mixture.means.numpy() / np.sqrt(12)
+    centred = centres - p @ centres
+    total = mixture.covariance_product(torch.eye(12, dtype=torch.float64))[0].numpy()
+    total = total + (p[:, None] * centred).T @ centred
+    cross = (p * y) @ centred
+    expected = 0.5 * (1 - (p @ y) ** 2 - cross @ np.linalg.solve(total, cross))
+    assert found.pmse == pytest.approx(expected, abs=1e-9)
+
+
+def sampled_errors(mixture, network, readout, count, seed):
+    """Means and standard errors of ½Δ² and of mistakes over fresh points."""
+    generator = torch.Generator().manual_seed(seed)
+    squares, wrong = [], []
+    for _ in range(max(1, count // 50_000)):
+        batch = mixture.sample(min(count, 50_000), generator, torch.float64)
+        outputs = network.features(batch.inputs) @ torch.from_numpy(readout.weights)
+        outputs = outputs + readout.intercept
+        squares.append(0.5 * (batch.labels - outputs) ** 2)
+        wrong.append((batch.labels * outputs <= 0).double())
+    both = torch.stack([torch.cat(squares), torch.cat(wrong)])
+    return both.mean(dim=1), both.std(dim=1) / both.shape[1] ** 0.5
+
+
+@pytest.mark.parametrize("structure", ["isotropic", "general"])
+def test_pmse_over_sampled_points(activation_name, structure):
+    """Exact covariances at D = 12, where first order is visibly off."""
+    mixture = mixtures()[structure]
+    network = FixedFeatures(random_projection(12, 30), ACTIVATIONS[activation_name], bias=0.0)
+    found = optimal_readout(feature_statistics(mixture, network), order="exact", ridge=1e-3)
+    mean, error = sampled_errors(mixture, network, found, 50_000, seed=1)
+    assert abs(found.pmse - mean[0]) < 4 * error[0]
+
+
+def test_weight_decay_bias_and_centre_are_those_of_the_experiment():
+    mixture = mixtures()["isotropic"]
+    projection = random_projection(12, 30)
+    for bias in (None, 0.0):
+        centre = torch.full((30,), 0.2, dtype=torch.float64)
+        network = FixedFeatures(projection, "erf", bias=bias, centre=centre)
+        experiment = gd.Experiment(mixture, network, gd.OnlineSGD(0.1, 0.07))
+        found = experiment.solve("random-features", order="exact")
+        statistics = feature_statistics(mixture, network)
+        best = optimal_readout(statistics, ridge=0.07, bias=bias is not None, order="exact")
+        assert found.pmse[0] == best.pmse
+        assert found.metadata["output_means"] == best.output_means.tolist()
+        raw = feature_statistics(mixture, FixedFeatures(projection, "erf"))
+        np.testing.assert_allclose(statistics.means, raw.means - 0.2)
+
+
+def test_no_noise_and_dead_features():
+    """Variance 0 and features that are never on: the matrix is singular, the answer is not."""
+    mixture = gd.data_model("xor", dim=10, variance=0.0)
+    projection = random_projection(10, 40)
+    projection[:2, :5] = 0.0
+    found = optimal_readout(feature_statistics(mixture, FixedFeatures(projection)))
+    assert found.pmse < 1e-9
+    assert found.classification_error == 0
+
+
+def test_what_it_refuses():
+    mixture = gd.data_model("xor", dim=10)
+    features = FixedFeatures(random_projection(10, 20))
+    committee = gd.network("committee", dim=10, hidden=2)
+    plain = gd.OnlineSGD(0.1)
+    with pytest.raises(IncompatibleError, match="fixed features and not a Committee"):
+        gd.Experiment(mixture, committee, plain).solve("random-features")
+    with pytest.raises(IncompatibleError, match="leave `loss` at its default"):
+        gd.Experiment(mixture, features, gd.OnlineSGD(0.1, loss="logistic")).solve(
+            "random-features"
+        )
+    with pytest.raises(IncompatibleError, match="no order parameters"):
+        gd.theory("random-features").derivative(mixture, features, plain)
+    with pytest.raises(RangeError, match="`order` is 'second'"):
+        gd.theory("random-features", order="second")
+    statistics = feature_statistics(mixture, features)
+    with pytest.raises(RangeError, match="`ridge`"):
+        optimal_readout(statistics, ridge=-1.0)
+    with pytest.raises(RangeError, match="needs `order='first'`"):
+        optimal_readout(statistics, order="exact", method="woodbury")
+    with pytest.raises(ShapeError, match="input dimension 10"):
+        feature_statistics(gd.data_model("xor", dim=11), features)
+
+
+def test_statistics_are_a_value():
+    statistics = feature_statistics(mixtures()["general"], FixedFeatures(random_projection(12, 5)))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        statistics.means = None
