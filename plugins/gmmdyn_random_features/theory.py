@@ -115,6 +115,8 @@ class RandomFeatures(Theory):
         network: Network,
         algorithm: OnlineSGD,
         state: OrderParameters | None = None,
+        *,
+        time: float = 0.0,
     ) -> OrderParameters:
         """Refuse: random features have no order parameters Q, R, v.
 
