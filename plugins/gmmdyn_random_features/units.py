@@ -301,3 +301,29 @@ def _hermite(activation: Activation, mean: np.ndarray, deviation: np.ndarray) ->
         basis[k + 1] = (nodes * basis[k] - math.sqrt(k) * basis[k - 1]) / math.sqrt(k + 1)
     values = _evaluate(activation, mean + deviation * nodes[:, None])
     return np.asarray((basis * weights) @ values)
+
+
+def hermite_coefficients(activation: Activation, deviation: float) -> tuple[float, float, float]:
+    """Return a1 = E[psi s], a2 = E[psi (s² - 1)]/sqrt 2 and Var psi - a1² for psi(deviation s).
+
+    An a1 or a2 below 1e-12 of the size of psi is 0, as it is for even and odd activations.
+
+    Args:
+        activation: psi.
+        deviation: of the field, positive.
+
+    Returns:
+        The three numbers.
+    """
+    zero, spread = np.zeros(1), np.array([deviation])
+    moments = unit_moments(activation, zero, spread)
+    first = float(moments.slope[0]) * deviation
+    if activation.slopes:
+        # Only the curvature J delta(u - c) of the kinks counts: a2 = s² E[psi''(u)]/sqrt 2.
+        kinks = np.array(activation.kinks) / deviation
+        second = deviation * float(np.diff(activation.slopes) @ _density(kinks)) / math.sqrt(2)
+    else:
+        second = float(_hermite(activation, zero, spread)[2, 0])
+    size = float(np.sqrt(first**2 + moments.residual[0] + moments.mean[0] ** 2))
+    first, second = (0.0 if abs(a) < 1e-12 * size else a for a in (first, second))
+    return first, second, float(moments.residual[0])
