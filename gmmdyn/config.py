@@ -30,8 +30,8 @@ class Configuration:
 
     An option that is a component may be a name, or a mapping with a `name` and its options. The
     `means` of a data model may be a mapping as well: then means, and by default labels and priors,
-    are those of that mixture. The network gets the `dim` of the data model, and an informed one its
-    `mixture`, unless they are given.
+    are those of that mixture. The network gets the `dim` of the data model, and one that is
+    informed of the mixture or centred on it its `mixture`, unless they are given.
 
     Attributes:
         data_model: `name` and options of the data model.
@@ -226,7 +226,8 @@ class Configuration:
         known = registry.options_of(registry.get("network", options["name"]))
         if "dim" in known:
             options.setdefault("dim", data_model.dim)
-        if "mixture" in known and options.get("init") == "informed":
+        informed = options.get("init") == "informed" or options.get("centring") == "mixture"
+        if "mixture" in known and informed:
             options.setdefault("mixture", data_model)
         network = _component("network", options)
         missing = [key for key in ("learning_rate",) if key not in self.algorithm]

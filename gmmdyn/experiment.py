@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,9 @@ from gmmdyn.interfaces import Component, DataModel, GaussianMixture, Network, Th
 from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.times import settle_times
 from gmmdyn.trajectory import Trajectory
+
+# A projection of ten million numbers would make every trajectory a file of hundreds of megabytes.
+_MOST_NUMBERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,8 @@ class Experiment:
             times: the recording times themselves, rounded to whole samples.
             replicas: independent runs from the same initial weights, at least 1.
             seed: of all samples and test sets, not negative.
-            engine: `"auto"` or `"dense"`.
+            engine: `"auto"`, `"dense"` (two-layer networks) or `"features"` (readouts of fixed
+                features).
             test_size: points in each test set, at least 1.
             block_size: samples in a block, at least 1; chosen for speed by default.
             progress: whether to show a progress bar; None shows it on a terminal.
@@ -244,20 +250,22 @@ class Experiment:
 
         Returns:
             `data_model`, `network` and `algorithm`; a component that was not built by its name is
-            described by its class alone.
+            described by its class alone, an array of more than 100,000 numbers by its shape and
+            the SHA-256 of its float64 values.
         """
         return {
-            "data_model": describe(self.data_model),
-            "network": describe(self.network),
+            "data_model": describe(self.data_model, _MOST_NUMBERS),
+            "network": describe(self.network, _MOST_NUMBERS),
             "algorithm": asdict(self.algorithm),
         }
 
 
-def describe(component: Any) -> dict[str, Any]:
+def describe(component: Any, most: float = math.inf) -> dict[str, Any]:
     """Return a component as plain values: its name and options, or its class.
 
     Args:
         component: a data model, network, activation, ….
+        most: numbers in an array, beyond which its shape and digest stand for it.
 
     Returns:
         JSON types only.
@@ -265,24 +273,34 @@ def describe(component: Any) -> dict[str, Any]:
     if component.spec is None:
         cls = type(component)
         return {"class": f"{cls.__module__}.{cls.__qualname__}"}
-    return {"name": component.spec.name, **plain(component.spec.options)}
+    return {"name": component.spec.name, **plain(component.spec.options, most)}
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, most: float = math.inf) -> Any:
     """Return a value as plain values.
 
     Args:
         value: an option of a component, or a mapping of options.
+        most: numbers in an array, beyond which its shape and digest stand for it.
 
     Returns:
         JSON types only; what is none of them, as text.
     """
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, most) for key, item in value.items()}
     if isinstance(value, Component):
-        return describe(value)
+        return describe(value, most)
     if hasattr(value, "tolist"):  # arrays, tensors and NumPy's numbers
+        if math.prod(np.shape(value)) > most:
+            return _digest(value)
         return value.tolist()
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain(item, most) for item in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _digest(value: Any) -> dict[str, Any]:
+    """Stand for a large array, so that two experiments can still be told apart."""
+    array = value.detach().cpu() if hasattr(value, "detach") else value
+    numbers = np.ascontiguousarray(array, dtype=np.float64)
+    return {"shape": list(numbers.shape), "sha256": hashlib.sha256(numbers.data).hexdigest()}

@@ -178,7 +178,8 @@ class FeatureNetwork(Network):
         Returns:
             $z$, shape `(B, P)`.
         """
-        values: Tensor = self.activation(inputs @ self.projection / math.sqrt(self.dim))
+        # The inputs are scaled, as they have fewer numbers than the fields.
+        values: Tensor = self.activation((inputs / math.sqrt(self.dim)) @ self.projection)
         return values if self.centre is None else values - self.centre
 
     @final  # type: ignore[misc] # torch annotates an attribute of this name

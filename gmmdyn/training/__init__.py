@@ -2,6 +2,7 @@
 
 from gmmdyn.training.dense import DenseEngine as DenseEngine
 from gmmdyn.training.engine import Engine as Engine
+from gmmdyn.training.features import FeatureEngine as FeatureEngine
 from gmmdyn.training.module import BlockSGD as BlockSGD
 from gmmdyn.training.module import OnlineLearning as OnlineLearning
 from gmmdyn.training.progress import Progress as Progress

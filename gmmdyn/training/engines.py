@@ -10,9 +10,10 @@ from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, Network
 from gmmdyn.training.dense import DenseEngine
 from gmmdyn.training.engine import Engine
+from gmmdyn.training.features import FeatureEngine
 
 # In the order in which `"auto"` asks them.
-ENGINES: tuple[type[Any], ...] = (DenseEngine,)
+ENGINES: tuple[type[Any], ...] = (DenseEngine, FeatureEngine)
 
 
 def build_engine(

@@ -1,0 +1,282 @@
+"""The features engine: exact online SGD on a linear readout of fixed features.
+
+The features of many samples are one matrix product with the projection, which is nearly all of the
+work; the updates themselves are solved in feature space (`readout_recursion.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.errors import IncompatibleError
+from gmmdyn.interfaces import DataModel, FeatureNetwork, Network
+from gmmdyn.training.engine import Engine, Observer, nothing
+from gmmdyn.training.readout_recursion import Propagators, error_signals, propagators
+from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
+from gmmdyn.training.threads import one_torch_thread
+
+# Features of one replica held at once on a CPU, and of a group elsewhere.
+_PIECE_NUMBERS, _GROUP_NUMBERS = 2**22, 2**27
+# Rows in one product with the projection: fewer read it too often, more leave the cache.
+_FEWEST_ROWS, _MOST_ROWS = 64, 512
+# Multiplications in a block: the cost of a Lightning step vanishes in them.
+_BLOCK_PRODUCTS = 2**30
+# Samples that share one Gram matrix.
+_CHUNK = 64
+
+
+@final
+class FeatureEngine(Engine):
+    """The readouts of all replicas, and how blocks of samples move them.
+
+    All replicas have the projection of the network. On a CPU replica i is the same run, to
+    rounding, whatever the number of replicas, of threads and of cores. On a GPU one draw serves
+    all replicas of a group; there a run is reproduced by the same seed and the same number of
+    replicas.
+
+    Args:
+        data_model: where samples come from.
+        network: the network at its initial weights, the same for all replicas.
+        algorithm: the rates, with any of its variations.
+        replicas: how many independent runs, at least 1.
+        seed: of the samples.
+        block_size: updates in a block, at least 1; by default about a billion multiplications. A
+            run is reproduced by the same seed and the same block size.
+
+    Raises:
+        IncompatibleError: if the network has no fixed features, or its readout is not to learn.
+    """
+
+    name = "features"
+    projection: Tensor
+    centre: Tensor | None
+
+    def __init__(
+        self,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        *,
+        replicas: int = 1,
+        seed: int = 0,
+        block_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        reason = self.obstacle(data_model, network, algorithm)
+        if reason is not None or not isinstance(network, FeatureNetwork):
+            raise IncompatibleError(f"the features engine {reason}.")
+        self.data_model = data_model
+        self.algorithm = algorithm
+        self.activation = network.activation
+        self.seed = seed
+        self._dim, self._size = network.dim, network.size
+        products = network.dim * network.size * algorithm.batch_size
+        self._block_size = block_size or min(65536, max(64, _BLOCK_PRODUCTS // products))
+        # Shared with the network, and not in checkpoints: they never change.
+        self.register_buffer("projection", network.projection.detach(), persistent=False)
+        centre = None if network.centre is None else network.centre.detach()
+        self.register_buffer("centre", centre, persistent=False)
+
+        def copies(tensor: Tensor) -> nn.Parameter:
+            # In double precision: the steps are of order 1/P and their rounding must not add up.
+            stacked = tensor.detach().double().expand(replicas, *tensor.shape)
+            stacked = stacked.clone(memory_format=torch.contiguous_format)
+            return nn.Parameter(stacked, requires_grad=False)
+
+        self.readout = copies(network.readout)
+        self.bias = None if network.bias is None else copies(network.bias)
+
+    @classmethod
+    def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
+        """Say why it cannot run an experiment; see `Engine.obstacle`."""
+        if not isinstance(network, FeatureNetwork):
+            return f"simulates readouts of fixed features, and {type(network).__name__} is none"
+        if not algorithm.train_readout:
+            return "trains the readout and nothing else, so `train_readout` must be true"
+        return None
+
+    @property
+    def dim(self) -> int:
+        """The input dimension; see `Engine.dim`."""
+        return self._dim
+
+    @property
+    def block_size(self) -> int:
+        """Updates in a block; see `Engine.block_size`."""
+        return self._block_size
+
+    @property
+    def replicas(self) -> int:
+        """How many independent runs; see `Engine.replicas`."""
+        return int(self.readout.shape[0])
+
+    @property
+    def finite(self) -> bool:
+        """Whether all weights are finite."""
+        return bool(torch.isfinite(self.readout.sum()))
+
+    def groups(self) -> list[range]:
+        """Return which replicas are worked on together; see `Engine.groups`."""
+        size = 1
+        if self.readout.device.type != "cpu":
+            size = max(1, _GROUP_NUMBERS // (_FEWEST_ROWS * self._size))
+        return [
+            range(first, min(first + size, self.replicas))
+            for first in range(0, self.replicas, size)
+        ]
+
+    @torch.no_grad()
+    def advance(
+        self, segment: Segment, stops: Sequence[int] = (), observe: Observer = nothing
+    ) -> None:
+        """Move all replicas over a segment; see `Engine.advance`."""
+
+        def run(group: range) -> None:
+            with torch.no_grad():  # a new thread has gradients on
+                self._advance_group(group, segment, stops, observe)
+
+        groups = self.groups()
+        if self.readout.device.type != "cpu" or len(groups) == 1:
+            for group in groups:
+                run(group)
+            return
+        with one_torch_thread() as threads, ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, groups))
+
+    @torch.no_grad()
+    def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
+        """Measure the errors of some replicas on fresh inputs; see `Engine.measure`."""
+        loss = self.algorithm.loss_function
+        names = ["pmse", "classification_error"]
+        if self.algorithm.loss != "square":
+            names.append("loss")
+        curves = {name: np.full(len(replicas), np.nan) for name in names}
+        rows = self._rows(1)
+        for index, replica in enumerate(replicas):
+            if not bool(torch.isfinite(self.readout[replica].sum())):
+                continue
+            seed = stream_seed(self.seed, TEST_SET, replica, step)
+            generator = torch.Generator(self.readout.device).manual_seed(seed)
+            sums = torch.zeros(3, dtype=torch.float64, device=self.readout.device)
+            for start in range(0, test_size, rows):
+                count = min(rows, test_size - start)
+                batch = self.data_model.sample(count, generator, self.projection.dtype)
+                z, y = self._features(batch.inputs), batch.labels.double()
+                output = self._outputs(z, range(replica, replica + 1))
+                if self.bias is not None:
+                    output = output + self.bias[replica]
+                output = output.squeeze(0)
+                sums[0] += (0.5 * (y - output) ** 2).sum()
+                sums[1] += (y * output <= 0).sum()
+                sums[2] += loss.value(output, y).sum()
+            for name, total in zip(curves, sums.tolist(), strict=False):
+                curves[name][index] = total / test_size
+        return curves
+
+    def _advance_group(
+        self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
+    ) -> None:
+        known: dict[int, Propagators] = {}
+        for start, inputs, labels in self._pieces(segment, group):
+            batch = self.algorithm.batch_size
+            end = start + labels.shape[1] // batch
+            position = max(start, segment.start)
+            if end <= position:
+                continue
+            features = self._features(inputs.flatten(0, 1)).view(*labels.shape, self._size)
+            for stop in sorted({*stops, end, segment.stop}):
+                if position < stop <= min(end, segment.stop):
+                    part = slice((position - start) * batch, (stop - start) * batch)
+                    self._move(group, position, features[:, part], labels[:, part], known)
+                    position = stop
+                    if stop in stops:
+                        observe(stop, group)
+
+    def _rows(self, replicas: int) -> int:
+        """Return for how many samples of each replica the features are computed at once."""
+        on_cpu = self.readout.device.type == "cpu"
+        held = (_PIECE_NUMBERS if on_cpu else _GROUP_NUMBERS // replicas) // self._size
+        return max(_FEWEST_ROWS, min(held, _MOST_ROWS) if on_cpu else held)
+
+    def _pieces(self, segment: Segment, group: range) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Draw the samples of a block: first update, `(N, B, D)`, `(N, B)`."""
+        device, dtype = self.readout.device, self.projection.dtype
+        batch_size, noise = self.algorithm.batch_size, self.algorithm.label_noise
+        seeded = group if device.type == "cpu" else range(group.start, group.start + 1)
+        generators = [
+            torch.Generator(device).manual_seed(
+                stream_seed(self.seed, SAMPLES, replica, segment.block)
+            )
+            for replica in seeded
+        ]
+        share = len(group) // len(generators)
+        updates = max(1, self._rows(len(group)) // batch_size)
+        for start in range(0, self.block_size, updates):
+            first = segment.block * self.block_size + start
+            if first >= segment.stop:
+                return
+            count = min(updates, self.block_size - start) * batch_size
+            inputs, labels = [], []
+            for generator in generators:
+                batch = self.data_model.sample(share * count, generator, dtype)
+                inputs.append(batch.inputs.view(share, count, self.dim))
+                labels.append(batch.labels.view(share, count))
+                if noise > 0:
+                    drawn = torch.rand(share, count, generator=generator, device=device)
+                    labels[-1] = torch.where(drawn < noise, -labels[-1], labels[-1])
+            if len(generators) > 1:
+                inputs, labels = [torch.cat(inputs)], [torch.cat(labels)]
+            yield first, inputs[0], labels[0]
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        """Return the features, `(n, P)`, of inputs `(n, D)`."""
+        features: Tensor = self.activation((inputs / math.sqrt(self._dim)) @ self.projection)
+        return features if self.centre is None else features.sub_(self.centre)
+
+    def _outputs(self, features: Tensor, group: range) -> Tensor:
+        """Return outputs without intercept, `(N, B)`, float64, of features `(N or 1, B, P)`."""
+        weights = self.readout[group.start : group.stop] / math.sqrt(self._size)
+        outputs: Tensor = features @ weights.to(features.dtype).unsqueeze(-1)
+        return outputs[..., 0].double()
+
+    def _move(
+        self,
+        group: range,
+        first: int,
+        features: Tensor,
+        labels: Tensor,
+        known: dict[int, Propagators],
+    ) -> None:
+        """Move some replicas over consecutive whole updates, the first of which is `first`."""
+        batch = self.algorithm.batch_size
+        length = max(1, _CHUNK // batch) * batch
+        part = slice(group.start, group.stop)
+        constant = "schedule" not in self.algorithm.variations
+        for start in range(0, labels.shape[1], length):
+            z, y = features[:, start : start + length], labels[:, start : start + length]
+            updates = y.shape[1] // batch
+            factors = known.get(updates)
+            if factors is None:
+                steps = first + start // batch + np.arange(updates)
+                rates = torch.from_numpy(self.algorithm.rate(steps / self._dim) / self._size)
+                rates = rates.to(self.readout.device)
+                factors = propagators(rates, self.algorithm.weight_decay, batch)
+                if constant:
+                    known[updates] = factors
+            bias = None if self.bias is None else self.bias[part]
+            signals = error_signals(
+                self._outputs(z, group), z @ z.mT, y, bias, factors, self.algorithm.loss_function
+            )
+            pull = (factors.end * signals).to(z.dtype).unsqueeze(1) @ z  # (N, 1, P)
+            weights = self.readout[part]
+            weights.mul_(factors.shrink).add_(pull.squeeze(1), alpha=math.sqrt(self._size))
+            if bias is not None:
+                bias.add_((factors.last * signals).sum(1))
