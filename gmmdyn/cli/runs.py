@@ -23,6 +23,7 @@ from gmmdyn.files import write_text
 if TYPE_CHECKING:
     from gmmdyn import Comparison
 
+ORDER_PARAMETERS = {"Q", "R", "v", "b"}
 _PACKAGES = ("gmmdyn", "torch", "numpy", "scipy", "pytorch-lightning", "torchdiffeq")
 
 
@@ -147,7 +148,8 @@ def _write(folder: Path, simulated: Trajectory | None, predicted: Trajectory | N
 
 def _draw(folder: Path, comparison: Comparison) -> None:
     comparison.plot(folder / places.ERRORS)
-    comparison.plot_order_parameters(folder / places.ORDER_PARAMETERS)
+    if ORDER_PARAMETERS & set(comparison.simulated.curves):
+        comparison.plot_order_parameters(folder / places.ORDER_PARAMETERS)
 
 
 def _table(predicted: Trajectory, rows: int = 8) -> str:
@@ -165,9 +167,6 @@ def _table(predicted: Trajectory, rows: int = 8) -> str:
 
 def _rest(predicted: Trajectory) -> str:
     """Return what there is to say of a fixed point."""
-    solver = predicted.metadata["solver"]
-    slowest = max(predicted.metadata["eigenvalues"], default=float("nan"))
-    order = predicted.order_parameters(0)
 
     def row(values: object) -> str:
         return "  ".join(f"{float(value):9.5f}" for value in values)  # type: ignore[attr-defined]
@@ -179,6 +178,11 @@ def _rest(predicted: Trajectory) -> str:
     bayes = predicted.metadata.get("bayes_error")
     if bayes is not None:
         lines.append(f"Bayes error           {bayes['value']:.6f}")
+    if "Q" not in predicted.curves:  # as for random features
+        return "\n".join(lines)
+    solver = predicted.metadata["solver"]
+    slowest = max(predicted.metadata["eigenvalues"], default=float("nan"))
+    order = predicted.order_parameters(0)
     lines += [
         f"v      {row(order.v)}",
         f"Q_kk   {row(order.Q.diagonal())}",

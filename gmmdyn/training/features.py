@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import final
 
 import numpy as np
@@ -21,7 +20,7 @@ from gmmdyn.interfaces import DataModel, FeatureNetwork, Network
 from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.readout_recursion import Propagators, error_signals, propagators
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
-from gmmdyn.training.threads import one_torch_thread
+from gmmdyn.training.threads import run_in_threads
 
 # Features of one replica held at once on a CPU, and of a group elsewhere.
 _PIECE_NUMBERS, _GROUP_NUMBERS = 2**22, 2**27
@@ -140,16 +139,15 @@ class FeatureEngine(Engine):
         """Move all replicas over a segment; see `Engine.advance`."""
 
         def run(group: range) -> None:
-            with torch.no_grad():  # a new thread has gradients on
-                self._advance_group(group, segment, stops, observe)
+            self._advance_group(group, segment, stops, observe)
 
         groups = self.groups()
-        if self.readout.device.type != "cpu" or len(groups) == 1:
-            for group in groups:
-                run(group)
+        if self.readout.device.type == "cpu" and len(groups) > 1:
+            run_in_threads(run, groups)
             return
-        with one_torch_thread() as threads, ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, groups))
+        # A single replica has all threads for its large matrix products.
+        for group in groups:
+            run(group)
 
     @torch.no_grad()
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:

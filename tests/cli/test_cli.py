@@ -165,7 +165,7 @@ def test_every_option_of_a_preset_is_on_the_command_line(name, capsys):
     out = capsys.readouterr().out
     configuration = Configuration.load(name).to_mapping()
     for section, values in configuration.items():
-        for key in values:
+        for key in values or ():
             assert f"--{section}.{key} " in out
 
 
@@ -183,3 +183,16 @@ def test_help_imports_nothing_slow(words):
     assert done.returncode == 0
     assert done.stderr == "[]\n"
     assert "xor" in done.stdout or "usage: gmmdyn" in done.stdout
+
+
+def test_networks_without_order_parameters_run_too(tmp_path, capsys):
+    words = ["--data_model.dim=30", "--simulation.duration=2", "--simulation.test_size=50"]
+    words += ["--network.ratio=1.5", "--simulation.replicas=2"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["simulate", "xor-random-features", *words, f"--output={first}"]) == 0
+    assert names(first) == {"config.yaml", "simulation.nc", "errors.png"}
+    assert main(["plot", str(first)]) == 0
+    theory = "--theory.name=random-features"
+    assert main(["solve", "xor-random-features", theory, *words, f"--output={second}"]) == 0
+    assert "classification error" in capsys.readouterr().out
+    assert names(second) == {"config.yaml", "theory.nc"}
