@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, Command] = {
         },
     ),
     "plot": Command("Draw the figures of a run again.", ("run", "the directory of the run")),
+    "report": Command("Write the report of a run again.", ("run", "the directory of the run")),
     "presets": Command("List the configurations that come with gmmdyn."),
     "plugins": Command("List the components that installed plugins provide."),
 }

@@ -108,8 +108,15 @@ def _plot(arguments: Arguments) -> None:
     draw_again(Path(arguments.positional[0]))
 
 
+def _report(arguments: Arguments) -> None:
+    from gmmdyn.cli.runs import report_again
+
+    report_again(Path(arguments.positional[0]))
+
+
 _SIMPLE: Mapping[str, Callable[[Arguments], None]] = {
     "presets": _presets,
     "plugins": _plugins,
     "plot": _plot,
+    "report": _report,
 }

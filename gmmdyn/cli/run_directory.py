@@ -17,10 +17,11 @@ SIMULATION = "simulation.nc"
 THEORY = "theory.nc"
 ERRORS = "errors.png"
 ORDER_PARAMETERS = "order_parameters.png"
+REPORT = "report.html"
 SWEEP = "sweep.yaml"
 SWEEP_RESULT = "sweep.nc"
 PHASE_DIAGRAM = "phase_diagram.png"
-_OURS = {CONFIG, SIMULATION, THEORY, ERRORS, ORDER_PARAMETERS}
+_OURS = {CONFIG, SIMULATION, THEORY, ERRORS, ORDER_PARAMETERS, REPORT}
 
 
 def default_target(source: str) -> Path:

@@ -19,6 +19,7 @@ from gmmdyn.cli.overrides import configured
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, IncompatibleError
 from gmmdyn.files import write_text
+from gmmdyn.report import write_report
 
 if TYPE_CHECKING:
     from gmmdyn import Comparison
@@ -68,8 +69,9 @@ def run_command(command: str, arguments: Arguments) -> None:
                 simulated = error.partial
             else:
                 predicted = error.partial
-        report = _write(folder, simulated, predicted)
-    say(report)
+        table = _write(folder, simulated, predicted)
+        write_report(folder, table)
+    say(table)
     say(f"written to {target}")
     if failure is not None:
         raise failure
@@ -95,6 +97,31 @@ def draw_again(run: Path) -> None:
     _draw(run, comparison)
     say(comparison.table())
     say(f"written to {run}")
+
+
+def report_again(run: Path) -> None:
+    """Write the report of a run again.
+
+    Args:
+        run: the directory of a run.
+
+    Raises:
+        DataError: if it is none.
+        OutputError: if the report cannot be written.
+    """
+    found = {
+        name: Trajectory.load(run / name)
+        for name in (places.SIMULATION, places.THEORY)
+        if (run / name).is_file()
+    }
+    simulated, predicted = found.get(places.SIMULATION), found.get(places.THEORY)
+    if simulated is not None:
+        table = compare(simulated, predicted).table()
+    elif predicted is not None:
+        table = _said(predicted)
+    else:
+        raise DataError(f"`{run}` holds no results; give the directory of a run.")
+    say(f"written to {write_report(run, table)}")
 
 
 def _theory(command: str, configuration: Configuration, experiment: Experiment) -> Theory | None:
@@ -135,12 +162,11 @@ def _write(folder: Path, simulated: Trajectory | None, predicted: Trajectory | N
         predicted.save(folder / places.THEORY)
     if simulated is None:
         assert predicted is not None
-        if np.isinf(predicted.times).all():
-            return _rest(predicted)
-        from gmmdyn.plot import plot_trajectory
+        if not np.isinf(predicted.times).all():
+            from gmmdyn.plot import plot_trajectory
 
-        plot_trajectory(predicted, folder / places.ERRORS)
-        return _table(predicted)
+            plot_trajectory(predicted, folder / places.ERRORS)
+        return _said(predicted)
     comparison = compare(simulated, predicted)
     _draw(folder, comparison)
     return comparison.table()
@@ -150,6 +176,11 @@ def _draw(folder: Path, comparison: Comparison) -> None:
     comparison.plot(folder / places.ERRORS)
     if ORDER_PARAMETERS & set(comparison.simulated.curves):
         comparison.plot_order_parameters(folder / places.ORDER_PARAMETERS)
+
+
+def _said(predicted: Trajectory) -> str:
+    """Return a prediction as text: a fixed point, or a table in time."""
+    return _rest(predicted) if np.isinf(predicted.times).all() else _table(predicted)
 
 
 def _table(predicted: Trajectory, rows: int = 8) -> str:

@@ -16,7 +16,8 @@ TINY = [
     "--simulation.test_size=100",
     "--theory.integrator={name: sobol, log2_samples: 6}",
 ]
-RESULTS = {"config.yaml", "simulation.nc", "theory.nc", "errors.png", "order_parameters.png"}
+FIGURES = {"errors.png", "order_parameters.png"}
+RESULTS = {"config.yaml", "simulation.nc", "theory.nc", "report.html", *FIGURES}
 
 
 def names(folder):
@@ -59,7 +60,7 @@ def test_simulate_leaves_the_theory_out(tmp_path, capsys):
 
 def test_solve_needs_no_simulation(tmp_path, capsys):
     assert main(["solve", "xor", *TINY, f"--output={tmp_path / 'run'}"]) == 0
-    assert names(tmp_path / "run") == {"config.yaml", "theory.nc", "errors.png"}
+    assert names(tmp_path / "run") == {"config.yaml", "theory.nc", "errors.png", "report.html"}
     assert "classification error" in capsys.readouterr().out
 
 

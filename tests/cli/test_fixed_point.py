@@ -15,7 +15,7 @@ def test_it_says_where_the_flow_ends_and_writes_it(tmp_path, capsys):
     assert "pmse                  0.15" in said
     assert "stable: largest real part of an eigenvalue -0.01" in said
     assert str(run) in said
-    assert sorted(path.name for path in run.iterdir()) == ["config.yaml", "theory.nc"]
+    assert {path.name for path in run.iterdir()} == {"config.yaml", "theory.nc", "report.html"}
     found = Trajectory.load(run / "theory.nc")
     assert found.times.tolist() == [float("inf")]
     assert "name: state-evolution" in (run / "config.yaml").read_text()
