@@ -77,14 +77,14 @@ class Experiment:
         """Simulate online SGD with Lightning.
 
         Args:
-            duration: the last time t = samples/D, with about 50 log-spaced recordings; or
-            times: the recording times themselves, rounded to whole samples.
+            duration: the last time t = updates/D, with about 50 log-spaced recordings; or
+            times: the recording times themselves, rounded to whole updates.
             replicas: independent runs from the same initial weights, at least 1.
             seed: of all samples and test sets, not negative.
             engine: `"auto"`, `"dense"` (two-layer networks) or `"features"` (readouts of fixed
                 features).
             test_size: points in each test set, at least 1.
-            block_size: samples in a block, at least 1; chosen for speed by default.
+            block_size: updates in a block, at least 1; chosen for speed by default.
             progress: whether to show a progress bar; None shows it on a terminal.
             trainer: keywords for Lightning's `Trainer`, such as `accelerator`, `logger` and
                 `callbacks`.
@@ -133,7 +133,7 @@ class Experiment:
 
         Args:
             theory: a registered name, or a `Theory`.
-            duration: the last time t = samples/D, with about 50 log-spaced recordings; or
+            duration: the last time t = updates/D, with about 50 log-spaced recordings; or
             times: the recording times themselves; neither is needed for a fixed point.
             initial: where to start; the network's initial weights by default.
             **options: keywords of the theory when it is given by name, such as `integrator`.
@@ -256,7 +256,7 @@ class Experiment:
         return {
             "data_model": describe(self.data_model, _MOST_NUMBERS),
             "network": describe(self.network, _MOST_NUMBERS),
-            "algorithm": asdict(self.algorithm),
+            "algorithm": plain(asdict(self.algorithm)),
         }
 
 

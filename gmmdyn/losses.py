@@ -7,7 +7,8 @@ order parameters contain the loss through $\Delta$ and its slope only.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import final
 
 import torch
@@ -53,6 +54,23 @@ class Loss(abc.ABC):
             The curvature, of the shape of both together.
         """
 
+    @abc.abstractmethod
+    def scalar_signal(self) -> Callable[[float, float], float]:
+        """Return `signal` as a plain function of two floats that numba can compile."""
+
+
+def _square_signal(output: float, label: float) -> float:
+    return label - output
+
+
+def _logistic_signal(output: float, label: float) -> float:
+    margin = label * output
+    # The exponential of a positive number could overflow.
+    if margin > 0:
+        small = math.exp(-margin)
+        return label * small / (1 + small)
+    return label / (1 + math.exp(margin))
+
 
 @final
 class SquareLoss(Loss):
@@ -69,6 +87,10 @@ class SquareLoss(Loss):
     def curvature(self, output: Tensor, label: Tensor) -> Tensor:
         """Return 1; see `Loss.curvature`."""
         return torch.ones_like(label - output)
+
+    def scalar_signal(self) -> Callable[[float, float], float]:
+        """Return y − φ as a scalar function; see `Loss.scalar_signal`."""
+        return _square_signal
 
 
 @final
@@ -87,6 +109,10 @@ class LogisticLoss(Loss):
         """Return y²/(2 cosh(yφ/2))²; see `Loss.curvature`."""
         wrong = torch.sigmoid(-label * output)
         return label**2 * wrong * (1 - wrong)
+
+    def scalar_signal(self) -> Callable[[float, float], float]:
+        """Return y/(1 + exp(yφ)) as a scalar function; see `Loss.scalar_signal`."""
+        return _logistic_signal
 
 
 SQUARE = SquareLoss()

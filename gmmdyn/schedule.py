@@ -18,7 +18,7 @@ class Schedule:
     r"""A learning rate $\eta(t)$ that is linear between given times and constant beyond them.
 
     Attributes:
-        times: t, shape `(n,)`, increasing, in the unit of the trajectories (samples/D).
+        times: t, shape `(n,)`, increasing, in the unit of the trajectories (updates/D).
         rates: $\eta$ at these times, shape `(n,)`, not negative and not all zero.
 
     Raises:

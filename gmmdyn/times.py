@@ -11,10 +11,10 @@ from gmmdyn.errors import RangeError
 
 
 def recording_times(duration: float, dim: int, count: int = 50) -> np.ndarray:
-    """Return 0 and log-spaced times up to the duration, each a whole number of samples.
+    """Return 0 and log-spaced times up to the duration, each a whole number of updates.
 
     Args:
-        duration: the last time, t = samples/D, positive and at least one sample.
+        duration: the last time, t = updates/D, positive and at least one update.
         dim: the input dimension D.
         count: how many times to aim for after 0, at least 1; close ones coincide.
 
@@ -28,7 +28,7 @@ def recording_times(duration: float, dim: int, count: int = 50) -> np.ndarray:
     duration = checks.number("duration", duration, above=0)
     last = round(duration * dim)
     if last < 1:
-        raise RangeError(f"`duration` is {duration}, less than one sample at D = {dim}.")
+        raise RangeError(f"`duration` is {duration}, less than one update at D = {dim}.")
     first = max(1.0, last / 1000)
     steps = np.geomspace(first, last, checks.whole("count", count))
     steps[-1] = last
@@ -42,7 +42,7 @@ def settle_times(
 
     Args:
         duration: the last time, with log-spaced recording before it.
-        times: the times themselves, not negative, strictly increasing; rounded to whole samples.
+        times: the times themselves, not negative, strictly increasing; rounded to whole updates.
         dim: the input dimension D.
 
     Returns:
@@ -60,5 +60,5 @@ def settle_times(
         raise RangeError("`times` must not be negative and must increase strictly.")
     steps = np.round(grid * dim)
     if np.any(np.diff(steps) <= 0):
-        raise RangeError(f"two of `times` fall on the same sample at D = {dim}.")
+        raise RangeError(f"two of `times` fall on the same update at D = {dim}.")
     return np.asarray(steps / dim)

@@ -40,7 +40,7 @@ class Trajectory:
     float64 array whose first axis is time; a simulation has the replica as second axis.
 
     Attributes:
-        times: t = samples/D, shape `(T,)`, not decreasing; no unit. A fixed point has `T == 1` and
+        times: t = updates/D, shape `(T,)`, not decreasing; no unit. A fixed point has `T == 1` and
             the time `inf`.
         curves: by name: `pmse` (½E[(y − φ)²]), `classification_error` (P(yφ ≤ 0)) and, where it is
             not the square one, `loss` (E[ℓ]), shape `(T[, N])`; order parameters `Q`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 import types
@@ -138,6 +139,8 @@ def _typed(part: Any) -> list[Any]:
     if isinstance(origin, type) and issubclass(origin, PurePath):
         return [str]
     if isinstance(origin, type) and issubclass(origin, Mapping):
+        return [dict[str, Any]]
+    if dataclasses.is_dataclass(origin):
         return [dict[str, Any]]
     return [_LIST]
 

@@ -37,14 +37,15 @@ class Network(Component, abc.ABC):
         """
 
     @abc.abstractmethod
-    def parameter_groups(self, algorithm: OnlineSGD) -> Sequence[dict[str, Any]]:
+    def parameter_groups(self, algorithm: OnlineSGD, time: float = 0.0) -> Sequence[dict[str, Any]]:
         """Scale the rates of each layer as the theory assumes.
 
         Args:
             algorithm: the rates of the theory.
+            time: t of the update; it matters where the learning rate follows a schedule.
 
         Returns:
-            Groups for `torch.optim.SGD` on the loss ½Δ², each with `params`, `lr` and
+            Groups for `torch.optim.SGD` on the mean loss of a batch, each with `params`, `lr` and
             `weight_decay`.
         """
 
@@ -109,13 +110,13 @@ class TwoLayerNetwork(Network):
         return mixture.order_parameters(self.first_layer, self.readout, self.bias)
 
     @final
-    def parameter_groups(self, algorithm: OnlineSGD) -> Sequence[dict[str, Any]]:
+    def parameter_groups(self, algorithm: OnlineSGD, time: float = 0.0) -> Sequence[dict[str, Any]]:
         r"""Return $\eta$ for the first layer and $\eta/D$ for readout and bias.
 
-        One step of `torch.optim.SGD` with these groups on one sample is one update of the theory:
-        every weight decays by the factor $1 - \eta\kappa/D$.
+        One step of `torch.optim.SGD` with these groups on one batch is the update of the theory at
+        that time: every weight decays by the factor $1 - \eta\kappa/D$.
         """
-        rate, decay = float(algorithm.rate(0.0)), algorithm.weight_decay
+        rate, decay = float(algorithm.rate(time)), algorithm.weight_decay
         slow = {"lr": rate / self.dim, "weight_decay": decay}
         groups = [{"params": [self.first_layer], "lr": rate, "weight_decay": decay / self.dim}]
         if self.bias is not None:
@@ -189,14 +190,14 @@ class FeatureNetwork(Network):
         return outputs if self.bias is None else outputs + self.bias
 
     @final
-    def parameter_groups(self, algorithm: OnlineSGD) -> Sequence[dict[str, Any]]:
+    def parameter_groups(self, algorithm: OnlineSGD, time: float = 0.0) -> Sequence[dict[str, Any]]:
         r"""Return $\eta$ for the readout and $\eta/P$ for the intercept, which does not decay.
 
         One update is $w \leftarrow (1 - \eta\kappa/P)\, w + (\eta/\sqrt{P})\, \Delta\, z$ and
         $b \leftarrow b + (\eta/P)\, \Delta$, so that the output moves by order $\eta$ and
         $\kappa$ is the ridge added to the covariance of the features.
         """
-        rate, decay = float(algorithm.rate(0.0)), algorithm.weight_decay
+        rate, decay = float(algorithm.rate(time)), algorithm.weight_decay
         groups = [{"params": [self.readout], "lr": rate, "weight_decay": decay / self.size}]
         if self.bias is not None:
             groups.append({"params": [self.bias], "lr": rate / self.size, "weight_decay": 0.0})

@@ -55,7 +55,7 @@ class Theory(Component, abc.ABC):
             data_model: the data model.
             network: the network; it is left as it was.
             algorithm: the learning algorithm.
-            times: t = samples/D, shape `(T,)`, strictly increasing; `times[0]` is the time of the
+            times: t = updates/D, shape `(T,)`, strictly increasing; `times[0]` is the time of the
                 initial condition. Ignored by a theory of the final state.
             initial: where to start; None is the present weights of `network`.
 

@@ -28,7 +28,7 @@ MOST_DECADES = 1e8  # a prediction of 1e-80 would flatten all that can be measur
 
 
 def plot_errors(comparison: Comparison, path: str | Path | None = None) -> Figure:
-    """Draw pmse and classification error against t = samples/D on a logarithmic axis.
+    """Draw pmse and classification error against t = updates/D on a logarithmic axis.
 
     Args:
         comparison: a simulation and what was predicted for it, if anything.

@@ -51,7 +51,7 @@ class _Panel:
 def plot_order_parameters(
     subject: Comparison | Trajectory, path: str | Path | None = None
 ) -> Figure:
-    """Draw Q, R, v and the bias, if there is one, against t = samples/D.
+    """Draw Q, R, v and the bias, if there is one, against t = updates/D.
 
     Args:
         subject: a comparison, or one trajectory.

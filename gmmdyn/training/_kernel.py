@@ -1,74 +1,183 @@
-"""The compiled loop over samples; imported when first needed (numba is heavy).
+"""The compiled loop over updates; imported when first needed (numba is heavy).
 
-One sample after the other, as SGD is defined. Weights and samples stay in the cache, so an update
+One update after the other, as SGD is defined. Weights and samples stay in the cache, so an update
 costs little beside drawing its D normals (see `benchmarks/simulation.py`).
 """
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,import-untyped"
+# ruff: noqa: ANN001, ANN202
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, njit, types, void
+from llvmlite import ir
+from numba import float32, float64, int64, njit, types, void
+from numba.extending import intrinsic
 
-_scalar = types.FunctionType(float64(float64))
+# Sums may be reordered (that is what lets them use vector instructions), but infinities are
+# respected.
+_FAST = {"reassoc", "contract"}
+
+
+def _caller(arguments: int) -> Any:
+    """Return what calls a function of some floats by its address, from compiled code.
+
+    One compilation of the loop, kept on disk, serves all activations and losses, and the call from
+    Python costs microseconds; functions as arguments would cost numba a hundred a call.
+    """
+
+    @intrinsic
+    def call(typing_context, address, values):
+        def generate(context, builder, signature, operands):
+            function = ir.FunctionType(ir.DoubleType(), [ir.DoubleType()] * arguments)
+            pointer = builder.inttoptr(operands[0], function.as_pointer())
+            numbers = [builder.extract_value(operands[1], i) for i in range(arguments)]
+            return builder.call(pointer, numbers)
+
+        return float64(int64, types.UniTuple(float64, arguments)), generate
+
+    return call
+
+
+_call1, _call2 = _caller(1), _caller(2)
+
+
+@njit(fastmath=_FAST, inline="always")
+def _overlaps(weights, x, into):
+    """Write the dot products of all rows of `weights` with `x`, four rows at a time."""
+    hidden, dim = weights.shape
+    grouped = hidden - hidden % 4
+    for k in range(0, grouped, 4):
+        a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        # Begun with products, not zeros, to stay in the dtype of the inputs.
+        sum_a, sum_b, sum_c, sum_d = a[0] * x[0], b[0] * x[0], c[0] * x[0], d[0] * x[0]
+        for i in range(1, dim):
+            sum_a += a[i] * x[i]
+            sum_b += b[i] * x[i]
+            sum_c += c[i] * x[i]
+            sum_d += d[i] * x[i]
+        into[k], into[k + 1], into[k + 2], into[k + 3] = sum_a, sum_b, sum_c, sum_d
+    for k in range(grouped, hidden):
+        a = weights[k]
+        total = a[0] * x[0]
+        for i in range(1, dim):
+            total += a[i] * x[i]
+        into[k] = total
+
+
+@njit(fastmath=_FAST, inline="always")
+def _add(weights, steps, x):
+    """Add `steps[k]` times `x` to row k of `weights`, four rows at a time."""
+    hidden, dim = weights.shape
+    grouped = hidden - hidden % 4
+    for k in range(0, grouped, 4):
+        a, b, c, d = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
+        step_a, step_b, step_c, step_d = steps[k], steps[k + 1], steps[k + 2], steps[k + 3]
+        for i in range(dim):
+            a[i] += step_a * x[i]
+            b[i] += step_b * x[i]
+            c[i] += step_c * x[i]
+            d[i] += step_d * x[i]
+    for k in range(grouped, hidden):
+        a, step_a = weights[k], steps[k]
+        for i in range(dim):
+            a[i] += step_a * x[i]
+
+
+@njit(fastmath=_FAST, inline="always")
+def _multiply(weights, factor):
+    """Multiply by a factor of double precision, rounding once."""
+    hidden, dim = weights.shape
+    for k in range(hidden):
+        for i in range(dim):
+            weights[k, i] = weights[k, i] * factor
 
 
 def _signature(kind: types.Type) -> Any:
-    rows = types.Array(kind, 2, "C")
-    return void(rows, kind[::1], rows, float64[::1], float64[::1], float64[::1], _scalar, _scalar)
+    rows, line, doubles = types.Array(kind, 2, "C"), kind[::1], float64[::1]
+    return void(
+        rows, line, rows, doubles, doubles, doubles, float64, int64, int64, int64, int64, int64
+    )
 
 
-# The activation comes in by address: one compilation, kept on disk, serves all of them. Sums may
-# be reordered (that is what lets them use vector instructions), but infinities are respected.
-@njit(
-    [_signature(float32), _signature(float64)],
-    cache=True,
-    nogil=True,
-    fastmath={"reassoc", "contract"},
-)
-def advance(inputs, labels, first_layer, readout, bias, numbers, value, slope):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+@njit([_signature(float32), _signature(float64)], cache=True, nogil=True, fastmath=_FAST)
+def advance(
+    inputs,
+    labels,
+    first_layer,
+    readout,
+    bias,
+    rates,
+    weight_decay,
+    train_readout,
+    batch,
+    value,
+    slope,
+    signal,
+):
     """Update the weights of one replica, in place, by samples in order.
 
     Args:
-        inputs: shape `(B, D)`.
-        labels: shape `(B,)`.
+        inputs: shape `(U b, D)`: b samples for each of U updates.
+        labels: shape `(U b,)`.
         first_layer: shape `(K, D)`, in the dtype of the inputs.
         readout: shape `(K,)`.
         bias: shape `(K,)`, or empty for none.
-        numbers: learning rate, weight decay, and 1 or 0 for a readout that learns or not.
-        value: the activation.
-        slope: its derivative.
+        rates: eta at each update, shape `(U,)`.
+        weight_decay: kappa.
+        train_readout: 1 or 0, for a readout that learns or not.
+        batch: b.
+        value: address of the activation, a function of one float.
+        slope: address of its derivative.
+        signal: address of the error signal, a function of output and label.
     """
-    count, dim = inputs.shape
+    dim = inputs.shape[1]
     hidden = first_layer.shape[0]
     root = np.sqrt(dim)
-    rate = numbers[0] / dim
-    decay = 1.0 - rate * numbers[1]
-    # In an array of their dtype, so that the loops over inputs are not widened.
-    factors = np.empty(2, first_layer.dtype)
-    factors[0] = decay
     fields = np.empty(hidden)
     outputs = np.empty(hidden)
-    for b in range(count):
-        output = 0.0
+    firsts = np.empty((batch, hidden))
+    seconds = np.empty(hidden)
+    # In the dtype of the inputs, so that the loops over them are not widened.
+    steps = np.empty(hidden, first_layer.dtype)
+    # The weights are `scale` times what the array holds until the end. Decay costs nothing then,
+    # and is not lost in single precision, where 1 - eta kappa/D would be rounded.
+    scale = 1.0
+    for u in range(len(rates)):
+        rate = rates[u] / dim
+        decay = 1.0 - rate * weight_decay
+        seconds[:] = 0.0
+        for s in range(batch):
+            sample = u * batch + s
+            _overlaps(first_layer, inputs[sample], fields)
+            output = 0.0
+            for k in range(hidden):
+                fields[k] *= scale / root
+                if len(bias) > 0:
+                    fields[k] += bias[k]
+                outputs[k] = _call1(value, (fields[k],))
+                output += readout[k] * outputs[k]
+            delta = _call2(signal, (output, float64(labels[sample])))
+            for k in range(hidden):
+                firsts[s, k] = readout[k] * _call1(slope, (fields[k],)) * delta
+                seconds[k] += delta * outputs[k]
+        scale *= decay
+        if not 0.5 < abs(scale) < 2.0:
+            _multiply(first_layer, scale)
+            scale = 1.0
+        for s in range(batch):
+            for k in range(hidden):
+                steps[k] = rate * root / batch / scale * firsts[s, k]
+            _add(first_layer, steps, inputs[u * batch + s])
         for k in range(hidden):
-            overlap = first_layer[k, 0] * inputs[b, 0]
-            for i in range(1, dim):
-                overlap += first_layer[k, i] * inputs[b, i]
-            fields[k] = overlap / root
             if len(bias) > 0:
-                fields[k] += bias[k]
-            outputs[k] = value(fields[k])
-            output += readout[k] * outputs[k]
-        delta = labels[b] - output
-        for k in range(hidden):
-            signal = readout[k] * slope(fields[k]) * delta
-            factors[1] = numbers[0] / root * signal
-            shrink, step = factors[0], factors[1]
-            for i in range(dim):
-                first_layer[k, i] = shrink * first_layer[k, i] + step * inputs[b, i]
-            if len(bias) > 0:
-                bias[k] = decay * bias[k] + rate * signal
-            if numbers[2] > 0:
-                readout[k] = decay * readout[k] + rate * delta * outputs[k]
+                total = 0.0
+                for s in range(batch):
+                    total += firsts[s, k]
+                bias[k] = decay * bias[k] + rate / batch * total
+            if train_readout > 0:
+                readout[k] = decay * readout[k] + rate / batch * seconds[k]
+    if scale != 1.0:
+        _multiply(first_layer, scale)

@@ -1,14 +1,14 @@
 r"""The dense engine: exact online SGD of many replicas, for any data model.
 
 Two ways to the same weights, equal to rounding. On a CPU, for an activation with scalar functions,
-a compiled loop takes one sample after the other. Otherwise, on any device and for any activation,
+a compiled loop does one update after the other. Otherwise, on any device and for any activation,
 the exact blocked form (`recursion.py`) does all work of order D in three matrix products.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, final
 
@@ -21,17 +21,16 @@ from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, Network, TwoLayerNetwork
 from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
-from gmmdyn.training.recursion import Chunk, signals_of
+from gmmdyn.training.pieces import GROUP_NUMBERS, Pieces
+from gmmdyn.training.recursion import Chunk, solve
 from gmmdyn.training.scalars import compiled_scalar
-from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
+from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
 _BLOCK_NUMBERS = 2**20
-# Numbers drawn at once on a CPU: they stay in the cache, and calls are few.
-_PIECE_NUMBERS = 2**18
-# Numbers drawn at once for a group of replicas that are worked on together.
-_GROUP_NUMBERS = 2**26
+# Moves some replicas over inputs `(N, U b, D)` and labels `(N, U b)`, from an update on.
+Move = Callable[[int, Tensor, Tensor], None]
 # Samples in one matrix product of the blocked form: more cost more in the Gram matrix, fewer more
 # in the overhead of the sweeps.
 _CHUNK = 64
@@ -51,12 +50,12 @@ class DenseEngine(Engine):
         algorithm: the rates.
         replicas: how many independent runs, at least 1.
         seed: of the samples.
-        block_size: samples in a block, at least 1; by default about a million numbers. A run is
+        block_size: updates in a block, at least 1; by default about a million numbers. A run is
             reproduced by the same seed and the same block size.
         compiled: whether to use the compiled loop where it applies.
 
     Raises:
-        IncompatibleError: if the network has not two layers, or the algorithm is none it knows.
+        IncompatibleError: if the network has not two layers.
     """
 
     name = "dense"
@@ -81,7 +80,12 @@ class DenseEngine(Engine):
         self.activation = network.activation
         self.seed = seed
         self._dim = network.dim
-        self._block_size = block_size or min(65536, max(256, _BLOCK_NUMBERS // network.dim))
+        self._batch = algorithm.batch_size
+        if block_size is None:
+            samples = min(65536, max(256, _BLOCK_NUMBERS // network.dim))
+            block_size = max(1, samples // self._batch)
+        self._block_size = block_size
+        self._pieces = Pieces(data_model, seed, block_size, self._batch, algorithm.label_noise)
 
         def copies(tensor: Tensor) -> nn.Parameter:
             stacked = tensor.detach().expand(replicas, *tensor.shape)
@@ -99,8 +103,6 @@ class DenseEngine(Engine):
         """Say why it cannot run an experiment; see `Engine.obstacle`."""
         if not isinstance(network, TwoLayerNetwork):
             return f"simulates two-layer networks, and {type(network).__name__} is none"
-        if algorithm.variations:
-            return f"does not simulate these yet: {', '.join(sorted(algorithm.variations))}"
         return None
 
     @property
@@ -110,7 +112,7 @@ class DenseEngine(Engine):
 
     @property
     def block_size(self) -> int:
-        """Samples in a block; see `Engine.block_size`."""
+        """Updates in a block; see `Engine.block_size`."""
         return self._block_size
 
     @property
@@ -146,7 +148,7 @@ class DenseEngine(Engine):
 
         One by one in the compiled loop; matrix products like many at once, as far as memory goes.
         """
-        size = 1 if self.compiled else max(1, _GROUP_NUMBERS // (_CHUNK * self.dim))
+        size = 1 if self.compiled else max(1, GROUP_NUMBERS // (_CHUNK * self.dim))
         return [
             range(first, min(first + size, self.replicas))
             for first in range(0, self.replicas, size)
@@ -173,7 +175,12 @@ class DenseEngine(Engine):
         """Measure some replicas; see `Engine.measure`."""
         seeds = [stream_seed(self.seed, TEST_SET, replica, step) for replica in replicas]
         return measure_weights(
-            self.data_model, self.activation, self.weights(replicas), seeds, test_size
+            self.data_model,
+            self.activation,
+            self.weights(replicas),
+            seeds,
+            test_size,
+            self.algorithm.loss_function,
         )
 
     def _advance_group(
@@ -181,95 +188,85 @@ class DenseEngine(Engine):
     ) -> None:
         weights = self.weights(group)
         move = (self._loop if self.compiled else self._blocked)(weights)
-        for start, inputs, labels in self._pieces(segment.block, group):
-            end = start + labels.shape[1]
+        device, dtype, batch = self.first_layer.device, self.first_layer.dtype, self._batch
+        for start, inputs, labels in self._pieces.draw(segment.block, group, device, dtype):
+            end = start + labels.shape[1] // batch
             position = max(start, segment.start)
             for stop in sorted({*stops, end, segment.stop}):
                 if position < stop <= min(end, segment.stop):
-                    part = slice(position - start, stop - start)
-                    move(inputs[:, part], labels[:, part])
+                    part = slice((position - start) * batch, (stop - start) * batch)
+                    move(position, inputs[:, part], labels[:, part])
                     position = stop
                     if stop in stops:
                         observe(stop, group)
             if end >= segment.stop:
                 return
 
-    def _pieces(self, block: int, group: range) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Draw the samples of a block piece by piece: first sample, `(N, B, D)`, `(N, B)`."""
-        device, dtype = self.first_layer.device, self.first_layer.dtype
-        on_cpu = device.type == "cpu"
-        rows = _PIECE_NUMBERS if on_cpu else _GROUP_NUMBERS // len(group)
-        rows = max(16, rows // self.dim)
-        seeded = group if on_cpu else range(group.start, group.start + 1)
-        generators = [
-            torch.Generator(device).manual_seed(stream_seed(self.seed, SAMPLES, replica, block))
-            for replica in seeded
-        ]
-        share = len(group) // len(generators)
-        for start in range(0, self.block_size, rows):
-            count = min(rows, self.block_size - start)
-            batches = [self.data_model.sample(share * count, g, dtype) for g in generators]
-            inputs, labels = batches[0].inputs, batches[0].labels
-            if len(batches) > 1:
-                inputs = torch.stack([batch.inputs for batch in batches])
-                labels = torch.stack([batch.labels for batch in batches])
-            first = block * self.block_size + start
-            yield first, inputs.view(len(group), count, self.dim), labels.view(len(group), count)
+    def _rates(self, first: int, count: int) -> np.ndarray:
+        """Return eta at consecutive updates, shape `(count,)`."""
+        return self.algorithm.rate(np.arange(first, first + count) / self.dim)
 
-    def _loop(self, weights: Weights) -> Callable[[Tensor, Tensor], None]:
-        """Return what moves one replica over samples in the compiled loop."""
-        algorithm = self.algorithm
+    def _loop(self, weights: Weights) -> Move:
+        """Return what moves one replica in the compiled loop."""
         if self._functions is None:
             raise AssertionError("the compiled loop is for activations with scalar functions")
-        value, slope = (compiled_scalar(function) for function in self._functions)
-        numbers = np.array(
-            [float(algorithm.rate(0.0)), algorithm.weight_decay, float(algorithm.train_readout)]
-        )
-        kernel = _kernel()
+        algorithm, kernel = self.algorithm, _kernel()
+        # Held as long as their addresses are used.
+        compiled = [compiled_scalar(function) for function in self._functions]
+        compiled.append(compiled_scalar(algorithm.loss_function.scalar_signal(), 2))
         first_layer, readout = weights.first_layer[0].numpy(), weights.readout[0].numpy()
         bias = np.empty(0) if weights.bias is None else weights.bias[0].numpy()
 
-        def move(inputs: Tensor, labels: Tensor) -> None:
-            x, y = inputs[0].contiguous().numpy(), labels[0].contiguous().numpy()
-            kernel(x, y, first_layer, readout, bias, numbers, value, slope)
+        def move(first: int, inputs: Tensor, labels: Tensor) -> None:
+            kernel(
+                inputs[0].contiguous().numpy(),
+                labels[0].contiguous().numpy(),
+                first_layer,
+                readout,
+                bias,
+                self._rates(first, labels.shape[1] // self._batch),
+                algorithm.weight_decay,
+                int(algorithm.train_readout),
+                self._batch,
+                *(function.address for function in compiled),
+            )
 
         return move
 
-    def _blocked(self, weights: Weights) -> Callable[[Tensor, Tensor], None]:
-        """Return what moves some replicas over samples in the exact blocked form."""
+    def _blocked(self, weights: Weights) -> Move:
+        """Return what moves some replicas in the exact blocked form."""
+        chunk = max(1, _CHUNK // self._batch)
 
-        def move(inputs: Tensor, labels: Tensor) -> None:
-            for start in range(0, labels.shape[1], _CHUNK):
-                part = slice(start, start + _CHUNK)
-                self._chunk(weights, inputs[:, part], labels[:, part])
+        def move(first: int, inputs: Tensor, labels: Tensor) -> None:
+            updates = labels.shape[1] // self._batch
+            rates = torch.from_numpy(self._rates(first, updates) / self.dim).to(inputs.device)
+            for start in range(0, updates, chunk):
+                part = slice(start * self._batch, (start + chunk) * self._batch)
+                chunk_rates = rates[start : start + chunk]
+                self._chunk(weights, inputs[:, part], labels[:, part], chunk_rates)
 
         return move
 
-    def _chunk(self, weights: Weights, x: Tensor, y: Tensor) -> None:
+    def _chunk(self, weights: Weights, x: Tensor, y: Tensor, rates: Tensor) -> None:
         """Move some replicas over samples that share one Gram matrix."""
-        rate = float(self.algorithm.rate(0.0)) / self.dim
-        decay = 1 - rate * self.algorithm.weight_decay
         root = math.sqrt(self.dim)
-        fields = x @ weights.first_layer.mT / root
-        if weights.bias is not None:
-            fields = fields + weights.bias.unsqueeze(1)
         chunk = Chunk(
-            fields=fields,
-            gram=x @ x.mT,
+            fields=x @ weights.first_layer.mT / root,
+            gram=x @ x.mT if len(rates) > 1 else None,
             labels=y,
             readout=weights.readout,
-            decay=decay,
-            rate=rate,
-            bias=weights.bias is not None,
+            bias=weights.bias,
+            rates=rates,
+            weight_decay=self.algorithm.weight_decay,
             train_readout=self.algorithm.train_readout,
         )
-        signals, readout = signals_of(chunk, self.activation)
-        shrink = decay ** x.shape[1]
-        step = rate * root
-        weights.first_layer.baddbmm_(signals.to(x.dtype).mT, x, beta=shrink, alpha=step)
-        if weights.bias is not None:
-            weights.bias.mul_(shrink).add_(rate * signals.sum(1))
-        weights.readout.copy_(readout)
+        moved = solve(chunk, self.activation, self.algorithm.loss_function)
+        # In double precision: in single, a factor next to 1 would be rounded, the same way always.
+        weights.first_layer.copy_(weights.first_layer.double() * moved.shrink)
+        weights.first_layer.baddbmm_(moved.steps.to(x.dtype).mT, x, alpha=root)
+        weights.readout.copy_(moved.readout)
+        if weights.bias is not None and moved.bias is not None:
+            weights.bias.copy_(moved.bias)
 
 
 @lru_cache(maxsize=1)

@@ -13,7 +13,7 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import DataModel, Network
 from gmmdyn.training.stream import Segment
 
-# Called with the number of samples seen and the replicas that are there; from several threads at
+# Called with the number of updates done and the replicas that are there; from several threads at
 # once, each with other replicas.
 Observer = Callable[[int, range], None]
 
@@ -22,7 +22,7 @@ def nothing(step: int, replicas: range) -> None:
     """Observe nothing.
 
     Args:
-        step: samples seen.
+        step: updates done.
         replicas: which.
     """
 

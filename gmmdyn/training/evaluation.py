@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture
 from gmmdyn.linalg import covariance_factor
+from gmmdyn.losses import SQUARE, Loss
 from gmmdyn.order_parameters import OrderParameters
 
 
@@ -37,12 +38,14 @@ class TestErrors(NamedTuple):
     """Errors on a test set.
 
     Attributes:
-        pmse: ½ mean of Δ².
+        pmse: mean of ½(y − φ)², whatever the loss.
         classification_error: share of points with yφ ≤ 0.
+        loss: mean of ℓ.
     """
 
     pmse: float
     classification_error: float
+    loss: float
 
 
 def errors_from_fields(
@@ -52,6 +55,7 @@ def errors_from_fields(
     activation: Activation,
     size: int,
     generator: torch.Generator,
+    loss: Loss = SQUARE,
 ) -> TestErrors:
     """Test on fresh points of a Gaussian mixture, drawn as local fields.
 
@@ -66,6 +70,7 @@ def errors_from_fields(
         activation: of the hidden units.
         size: of the test set.
         generator: the source of randomness, on the device of the state.
+        loss: ℓ.
 
     Returns:
         The errors.
@@ -74,7 +79,7 @@ def errors_from_fields(
         raise AssertionError("the mixture measures the covariance of the fields")
     factor = covariance_factor(state.covariance).expand(len(labels), -1, -1)
     pmse = torch.zeros((), dtype=state.v.dtype, device=state.v.device)
-    wrong = torch.zeros_like(pmse)
+    wrong, mean_loss = torch.zeros_like(pmse), torch.zeros_like(pmse)
     for cluster, prior in enumerate(priors.tolist()):
         if prior == 0:
             continue
@@ -85,9 +90,10 @@ def errors_from_fields(
         fields = state.field_mean[cluster] + z @ factor[cluster]
         output = activation(fields) @ state.v
         label = labels[cluster]
-        pmse += prior * 0.5 * ((label - output) ** 2).mean()
+        pmse += prior * SQUARE.value(output, label).mean()
         wrong += prior * (label * output <= 0).to(output.dtype).mean()
-    return TestErrors(float(pmse), float(wrong))
+        mean_loss += prior * loss.value(output, label).mean()
+    return TestErrors(float(pmse), float(wrong), float(mean_loss))
 
 
 def errors_from_inputs(
@@ -98,6 +104,7 @@ def errors_from_inputs(
     activation: Activation,
     size: int,
     generator: torch.Generator,
+    loss: Loss = SQUARE,
 ) -> TestErrors:
     """Test on fresh inputs of any data model.
 
@@ -109,11 +116,12 @@ def errors_from_inputs(
         activation: of the hidden units.
         size: of the test set.
         generator: the source of randomness.
+        loss: ℓ.
 
     Returns:
         The errors.
     """
-    loss = wrong = 0.0
+    sums = [0.0, 0.0, 0.0]
     left = size
     while left:
         count = min(left, max(1, 2**22 // data_model.dim))
@@ -122,10 +130,11 @@ def errors_from_inputs(
         if bias is not None:
             fields = fields + bias
         output = activation(fields) @ readout.to(fields.dtype)
-        loss += float(0.5 * ((batch.labels - output) ** 2).sum())
-        wrong += float((batch.labels * output <= 0).sum())
+        sums[0] += float(SQUARE.value(output, batch.labels).sum())
+        sums[1] += float((batch.labels * output <= 0).sum())
+        sums[2] += float(loss.value(output, batch.labels).sum())
         left -= count
-    return TestErrors(loss / size, wrong / size)
+    return TestErrors(*(total / size for total in sums))
 
 
 def measure_weights(
@@ -134,6 +143,7 @@ def measure_weights(
     weights: Weights,
     seeds: Sequence[int],
     test_size: int,
+    loss: Loss = SQUARE,
 ) -> dict[str, np.ndarray]:
     """Measure order parameters and errors of some networks.
 
@@ -145,6 +155,7 @@ def measure_weights(
         weights: of N networks.
         seeds: of their test sets, N.
         test_size: points in each test set.
+        loss: ℓ; its mean is a curve of its own unless it is the square loss.
 
     Returns:
         Curves of a trajectory by name, each of shape `(N, ...)`.
@@ -161,7 +172,7 @@ def measure_weights(
     for index, seed in enumerate(seeds):
         one = weights.of(index)
         if not bool(torch.isfinite(one.first_layer.sum() + one.readout.sum())):
-            errors.append(TestErrors(float("nan"), float("nan")))
+            errors.append(TestErrors(*[float("nan")] * 3))
             continue
         generator = torch.Generator(device=one.first_layer.device).manual_seed(seed)
         if isinstance(data_model, GaussianMixture):
@@ -172,12 +183,15 @@ def measure_weights(
                 activation,
                 test_size,
                 generator,
+                loss,
             )
         else:
-            found = errors_from_inputs(data_model, *one, activation, test_size, generator)
+            found = errors_from_inputs(data_model, *one, activation, test_size, generator, loss)
         errors.append(found)
     curves["pmse"] = np.array([error.pmse for error in errors])
     curves["classification_error"] = np.array([e.classification_error for e in errors])
+    if loss is not SQUARE:
+        curves["loss"] = np.array([error.loss for error in errors])
     return curves
 
 

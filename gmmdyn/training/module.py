@@ -40,7 +40,7 @@ class BlockSGD(torch.optim.Optimizer):
 
         Args:
             closure: ignored; Lightning always gives one.
-            segment: which samples.
+            segment: which updates.
             recorder: looks at the weights at its recording times.
         """
         if recorder is None:
@@ -55,36 +55,36 @@ class OnlineLearning(pl.LightningModule):
     """Online SGD of independent replicas, fed by a `BlockStream`.
 
     Compose it with a trainer of your own:
-    `Trainer(...).fit(module, train_dataloaders=module.stream())`. It counts samples itself, in
-    `samples_seen`; a `Recorder` among the trainer's callbacks measures.
+    `Trainer(...).fit(module, train_dataloaders=module.stream())`. It counts updates itself, in
+    `updates_done`; a `Recorder` among the trainer's callbacks measures.
 
     Args:
         engine: holds the states of the replicas and moves them.
     """
 
-    samples_seen: Tensor
+    updates_done: Tensor
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.engine = engine
-        self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("updates_done", torch.zeros((), dtype=torch.int64))
 
     @property
     def time(self) -> float:
-        """Where the run stands: t = samples/D."""
-        return int(self.samples_seen) / self.engine.dim
+        """Where the run stands: t = updates/D."""
+        return int(self.updates_done) / self.engine.dim
 
     def stream(self, stop: int | None = None) -> BlockStream:
         """Return the stream of blocks that this module expects.
 
         Args:
-            stop: the number of samples at which it ends; without, it never does.
+            stop: the number of updates at which it ends; without, it never does.
 
         Returns:
             An iterable for `Trainer.fit`; it begins where the module stands.
         """
-        return BlockStream(self.engine.block_size, lambda: int(self.samples_seen), stop)
+        return BlockStream(self.engine.block_size, lambda: int(self.updates_done), stop)
 
     def configure_optimizers(self) -> BlockSGD:
         """Return the optimizer that runs the engine."""
@@ -102,10 +102,10 @@ class OnlineLearning(pl.LightningModule):
             RuntimeError: if the segment does not begin where the module stands.
         """
         segment = Segment(*(int(number) for number in segment))
-        if segment.start != int(self.samples_seen):
+        if segment.start != int(self.updates_done):
             raise RuntimeError(
-                f"the segment begins at sample {segment.start} but the run stands at "
-                f"{int(self.samples_seen)}; feed the module its own `stream()`."
+                f"the segment begins at update {segment.start} but the run stands at "
+                f"{int(self.updates_done)}; feed the module its own `stream()`."
             )
         recorder = None
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -113,7 +113,7 @@ class OnlineLearning(pl.LightningModule):
                 recorder = callback
         optimizer = self.optimizers()
         optimizer.step(segment=segment, recorder=recorder)  # type: ignore[union-attr]
-        self.samples_seen.fill_(segment.stop)
+        self.updates_done.fill_(segment.stop)
         if not self.engine.finite:
             begin = segment.start / self.engine.dim
             raise DivergenceError(

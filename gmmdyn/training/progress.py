@@ -15,7 +15,7 @@ class Progress(pl.Callback):
     """Shows time t, the rate in updates per second and the time left, on standard error.
 
     Args:
-        stop: the number of samples at which the run ends.
+        stop: the number of updates at which the run ends.
     """
 
     def __init__(self, stop: int) -> None:
@@ -76,4 +76,4 @@ class Progress(pl.Callback):
 
     @staticmethod
     def _seen(module: pl.LightningModule) -> int:
-        return int(module.samples_seen)  # type: ignore[arg-type]
+        return int(module.updates_done)  # type: ignore[arg-type]

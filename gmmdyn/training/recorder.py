@@ -26,7 +26,7 @@ class Recorder(pl.Callback):
 
     Args:
         engine: of the module that is trained.
-        times: recording times t = samples/D, increasing, whole numbers of samples.
+        times: recording times t = updates/D, increasing, whole numbers of updates.
         test_size: points in a test set, at least 1.
     """
 
@@ -45,18 +45,18 @@ class Recorder(pl.Callback):
 
     @property
     def last(self) -> int:
-        """The number of samples at the last recording time."""
+        """The number of updates at the last recording time."""
         return self._steps[-1]
 
     def stops(self, segment: Segment) -> list[int]:
-        """Return the numbers of samples in a segment at which `observe` wants to be called."""
+        """Return the numbers of updates in a segment at which `observe` wants to be called."""
         return [step for step in self._steps if segment.start < step <= segment.stop]
 
     def observe(self, step: int, replicas: range) -> None:
         """Measure some replicas; an `Observer` of the engine.
 
         Args:
-            step: samples seen.
+            step: updates done.
             replicas: which.
         """
         row = self._steps.index(step)
@@ -99,7 +99,7 @@ class Recorder(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the initial weights, unless the run was resumed (Lightning's hook)."""
-        if int(pl_module.samples_seen) == 0 and self._steps[0] == 0 and self._done == 0:  # type: ignore[arg-type]
+        if int(pl_module.updates_done) == 0 and self._steps[0] == 0 and self._done == 0:  # type: ignore[arg-type]
             for group in self._engine.groups():
                 self.observe(0, group)
 

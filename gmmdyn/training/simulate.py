@@ -125,7 +125,7 @@ def simulate(
 
 
 class _StopAt(pl.Callback):
-    """End the fit when the run has seen enough samples."""
+    """End the fit when the run has done enough updates."""
 
     def __init__(self, stop: int) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class _StopAt(pl.Callback):
         self._look(trainer, pl_module)
 
     def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if int(module.samples_seen) >= self._stop:  # type: ignore[arg-type]
+        if int(module.updates_done) >= self._stop:  # type: ignore[arg-type]
             trainer.should_stop = True
 
 

@@ -21,8 +21,8 @@ class Segment(NamedTuple):
 
     Attributes:
         block: the number of the block.
-        start: the first sample of the segment, counted from the start of the run.
-        stop: one past its last sample.
+        start: the first update of the segment, counted from the start of the run.
+        stop: one past its last update.
     """
 
     block: int
@@ -34,10 +34,10 @@ class BlockStream(IterableDataset[Segment]):
     """Segments from where the run stands, without end unless `stop` is given.
 
     Args:
-        block_size: samples in a block, at least 1.
-        position: says how many samples the run has seen; asked when iteration begins, so that a
+        block_size: updates in a block, at least 1.
+        position: says how many updates the run has done; asked when iteration begins, so that a
             run restored from a checkpoint goes on where it was.
-        stop: the number of samples at which the stream ends, or None.
+        stop: the number of updates at which the stream ends, or None.
     """
 
     def __init__(

@@ -128,6 +128,30 @@ def test_lists_are_read_as_lists(tmp_path):
     assert theory["v"][0].tolist() == [1, -1, 1, -1]
 
 
+def test_variations_of_the_algorithm_are_options(tmp_path):
+    words = [
+        "--algorithm.loss=logistic",
+        "--algorithm.learning_rate={times: [0, 10], rates: [0.2, 0.05]}",
+        "--algorithm.batch_size=2",
+        "--algorithm.label_noise=0.1",
+    ]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert main(["simulate", "xor", *TINY, *words, f"--output={first}"]) == 0
+    assert main(["simulate", str(first / "config.yaml"), f"--output={second}"]) == 0
+    runs = [Trajectory.load(run / "simulation.nc") for run in (first, second)]
+    assert (runs[0]["loss"] == runs[1]["loss"]).all()
+    described = runs[0].metadata["experiment"]["algorithm"]
+    assert described == {
+        "learning_rate": {"times": [0.0, 10.0], "rates": [0.2, 0.05]},
+        "weight_decay": 0.01,
+        "train_readout": True,
+        "loss": "logistic",
+        "batch_size": 2,
+        "label_noise": 0.1,
+    }
+    assert yaml.safe_load((first / "config.yaml").read_text())["algorithm"] == described
+
+
 def test_plugins_are_listed_with_their_origin(capsys):
     assert main(["plugins"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()

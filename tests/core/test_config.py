@@ -57,6 +57,15 @@ def test_an_experiment_survives_yaml(tmp_path):
     assert again.network.activation.spec.name == "erf"
 
 
+def test_the_variations_of_an_algorithm_survive_yaml(tmp_path):
+    mixture = gd.data_model("xor", dim=10)
+    network = gd.network("committee", dim=10, hidden=2)
+    schedule = gd.Schedule([0, 1 / 3], [0.2, 0.05])
+    algorithm = gd.OnlineSGD(schedule, 0.1, False, "logistic", batch_size=3, label_noise=0.25)
+    experiment = gd.Experiment(mixture, network, algorithm)
+    assert gd.Experiment.from_yaml(experiment.to_yaml(tmp_path / "x.yaml")).algorithm == algorithm
+
+
 def test_an_informed_network_is_told_of_the_mixture_of_the_experiment(tmp_path):
     text = TEXT.replace("hidden: 2", "hidden: 2, init: informed, init_scale: 0")
     experiment = load(tmp_path, text).experiment()

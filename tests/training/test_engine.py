@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -41,23 +42,49 @@ def build(activation="relu", dtype="float64", bias=False, dim=DIM):
 def samples(engine, blocks, replica):
     """The inputs and labels that a replica sees, in order."""
     inputs, labels = [], []
+    device, dtype = engine.first_layer.device, engine.first_layer.dtype
     for block in range(blocks):
-        for _, x, y in engine._pieces(block, range(replica, replica + 1)):
+        for _, x, y in engine._pieces.draw(block, range(replica, replica + 1), device, dtype):
             inputs.append(x[0])
             labels.append(y[0])
     return torch.cat(inputs), torch.cat(labels)
 
 
 def plain_sgd(network, algorithm, inputs, labels):
-    """What every textbook writes: one sample, autograd, torch.optim.SGD."""
+    """What every textbook writes: one batch, autograd, torch.optim.SGD."""
     network = copy.deepcopy(network)
-    optimizer = torch.optim.SGD(network.parameter_groups(algorithm))
-    for x, y in zip(inputs, labels, strict=True):
+    size = algorithm.batch_size
+    for update in range(len(labels) // size):
+        groups = network.parameter_groups(algorithm, update / network.dim)
+        optimizer = torch.optim.SGD(groups)
         optimizer.zero_grad()
-        loss = 0.5 * (y - network(x.unsqueeze(0))[0]) ** 2
-        loss.backward()
+        part = slice(update * size, (update + 1) * size)
+        y, output = labels[part], network(inputs[part])
+        if algorithm.loss == "logistic":
+            loss = torch.log(1 + torch.exp(-y * output))
+        else:
+            loss = 0.5 * (y - output) ** 2
+        loss.mean().backward()
         optimizer.step()
     return network
+
+
+def check_against_plain_sgd(mixture, network, algorithm, compiled, tolerance):
+    """The second of two replicas, over two blocks, the second one cut anywhere."""
+    size = 100
+    engine = DenseEngine(
+        mixture, network, algorithm, replicas=2, seed=5, block_size=size, compiled=compiled
+    )
+    scalar = network.activation.scalar_functions() is not None
+    assert engine.compiled == (compiled and scalar)
+    expected = plain_sgd(network, algorithm, *samples(engine, 2, replica=1))
+    for segment in (Segment(0, 0, size), Segment(1, size, 137), Segment(1, 137, 2 * size)):
+        engine.advance(segment)
+    assert (engine.first_layer[1] - expected.first_layer).abs().max() < tolerance
+    assert (engine.readout[1] - expected.readout).abs().max() < tolerance
+    if network.bias is not None:
+        assert (engine.bias[1] - expected.bias).abs().max() < tolerance
+    assert (engine.first_layer[1] - network.first_layer).abs().max() > 0.1  # it learned
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["loop", "blocked"])
@@ -67,19 +94,83 @@ def plain_sgd(network, algorithm, inputs, labels):
 def test_it_equals_plain_sgd_to_rounding(activation, train_readout, bias, compiled):
     mixture, network = build(activation, bias=bias)
     algorithm = gd.OnlineSGD(0.5, 0.7, train_readout)
-    engine = DenseEngine(
-        mixture, network, algorithm, replicas=2, seed=5, block_size=300, compiled=compiled
+    check_against_plain_sgd(mixture, network, algorithm, compiled, 1e-13)
+
+
+VARIATIONS = {
+    "logistic": {"loss": "logistic"},
+    "batch": {"batch_size": 3},
+    # More samples than the blocked form puts into one product.
+    "large batch": {"batch_size": 100},
+    # Constant, falling, at rest for some time (neither step nor decay), on again.
+    "schedule": {"learning_rate": gd.Schedule([0.5, 1, 2, 3, 4], [0.9, 0.3, 0, 0, 1.5])},
+    "label noise": {"label_noise": 0.2},
+    # 1 - eta kappa/D is 0 at first, so that an update forgets all before it, then negative.
+    "no memory": {
+        "learning_rate": gd.Schedule([2, 2.001], [0.5, 0.8]),
+        "weight_decay": DIM / 0.5,
+    },
+    "all": {
+        "learning_rate": gd.Schedule([0, 4], [0.9, 0.2]),
+        "loss": "logistic",
+        "batch_size": 4,
+        "label_noise": 0.1,
+    },
+}
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["loop", "blocked"])
+@pytest.mark.parametrize("train_readout", [True, False], ids=["trained", "frozen"])
+@pytest.mark.parametrize("name", sorted(VARIATIONS))
+def test_variations_equal_plain_sgd_to_rounding(name, train_readout, compiled):
+    # With all forgotten, fields are 0 to rounding, and a ReLU is on or off by chance.
+    mixture, network = build("erf" if name in ("no memory", "schedule") else "relu", bias=True)
+    settings = {"learning_rate": 0.5, "weight_decay": 0.7, **VARIATIONS[name]}
+    algorithm = gd.OnlineSGD(train_readout=train_readout, **settings)
+    check_against_plain_sgd(mixture, network, algorithm, compiled, 1e-12)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["loop", "blocked"])
+def test_batches_of_one_seed_are_whole_however_blocks_are_cut(compiled):
+    mixture, network = build("erf")
+    algorithm = gd.OnlineSGD(0.5, batch_size=7)
+
+    def run(*segments):
+        engine = DenseEngine(mixture, network, algorithm, block_size=50, compiled=compiled)
+        for segment in segments:
+            engine.advance(segment)
+        return engine.first_layer.data
+
+    cut = run(Segment(0, 0, 13), Segment(0, 13, 50))
+    torch.testing.assert_close(cut, run(Segment(0, 0, 50)), rtol=0, atol=1e-13)
+
+
+def test_training_labels_are_flipped_with_the_given_probability():
+    mixture, network = build()
+    clean, noisy = (
+        samples(DenseEngine(mixture, network, gd.OnlineSGD(0.5, label_noise=p)), 1, 0)
+        for p in (0.0, 0.3)
     )
-    assert engine.compiled == (compiled and not isinstance(activation, Tanh))
-    expected = plain_sgd(network, algorithm, *samples(engine, 2, replica=1))
-    # Blocks may be cut anywhere.
-    for segment in (Segment(0, 0, 300), Segment(1, 300, 437), Segment(1, 437, 600)):
-        engine.advance(segment)
-    assert (engine.first_layer[1] - expected.first_layer).abs().max() < 1e-13
-    assert (engine.readout[1] - expected.readout).abs().max() < 1e-13
-    if bias:
-        assert (engine.bias[1] - expected.bias).abs().max() < 1e-13
-    assert (engine.first_layer[1] - network.first_layer).abs().max() > 0.1  # it learned
+    # Flips are drawn after the points of the first piece, so those are the same.
+    first = 2**18 // DIM
+    assert torch.equal(clean[0][:first], noisy[0][:first])
+    flipped = (clean[1][:first] != noisy[1][:first]).double()
+    assert abs(float(flipped.mean()) - 0.3) < 4 * (0.3 * 0.7 / first) ** 0.5
+    assert torch.equal(clean[1][:first].abs(), noisy[1][:first].abs())
+
+
+def test_decay_is_not_rounded_in_single_precision():
+    """The factor 1 - 5e-8 lies between two numbers; the weights must shrink by its power."""
+    dim, updates = 200, 20_000
+    mixture = gd.data_model("isotropic", means=[[0.0] * dim], labels=[1], variance=0.0)
+    weights = torch.randn(1, dim, generator=torch.Generator().manual_seed(0))
+    network = gd.network("committee", first_layer=weights, readout=[0.0])
+    algorithm = gd.OnlineSGD(1e-4, 0.1, train_readout=False)
+    for compiled in (True, False):
+        engine = DenseEngine(mixture, network, algorithm, block_size=updates, compiled=compiled)
+        engine.advance(Segment(0, 0, updates))
+        left = (engine.first_layer[0] @ weights.T / (weights @ weights.T)).item()
+        assert left == pytest.approx(math.exp(-1e-3), abs=2e-6)
 
 
 def test_single_precision_stays_close_to_double():
@@ -94,7 +185,7 @@ def test_single_precision_stays_close_to_double():
         x, y = (t.to(start.dtype).unsqueeze(0) for t in moved["inputs"])
         weights = engine.weights(range(1))
         with torch.no_grad():
-            engine._loop(weights)(x, y)
+            engine._loop(weights)(0, x, y)
         moved[dtype] = engine.first_layer.double()
     assert (moved["float32"] - moved["float64"]).abs().max() < 1e-4
 

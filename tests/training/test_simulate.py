@@ -21,6 +21,7 @@ from gmmdyn.errors import (
     OutputError,
     RangeError,
 )
+from gmmdyn.losses import LOSSES
 from gmmdyn.training import DenseEngine, OnlineLearning, Recorder, Segment
 from gmmdyn.training.evaluation import errors_from_fields, errors_from_inputs
 
@@ -188,17 +189,50 @@ def test_drawing_fields_is_drawing_inputs(activation):
         for _ in range(repeats):
             fields.append(
                 errors_from_fields(
-                    state, mixture.labels, mixture.priors, network.activation, size, generator
+                    state,
+                    mixture.labels,
+                    mixture.priors,
+                    network.activation,
+                    size,
+                    generator,
+                    LOSSES["logistic"],
                 )
             )
             weights = (network.first_layer, network.readout, network.bias)
             inputs.append(
-                errors_from_inputs(mixture, *weights, network.activation, size, generator)
+                errors_from_inputs(
+                    mixture, *weights, network.activation, size, generator, LOSSES["logistic"]
+                )
             )
     fields, inputs = np.array(fields), np.array(inputs)
     spread = np.sqrt((fields.var(0, ddof=1) + inputs.var(0, ddof=1)) / repeats)
     assert (np.abs(fields.mean(0) - inputs.mean(0)) < 4 * spread).all()
     assert (spread < 0.01).all()
+
+
+def test_another_loss_is_a_curve_and_label_noise_is_for_training_alone():
+    """Weights that do not move: errors are those of clean labels, by hand from the outputs."""
+    mixture = gd.data_model("isotropic", means=[[5.0, 0.0]], labels=[-1], variance=0.0)
+    network = gd.network("committee", first_layer=[[1.0, 0.0]], readout=[0.4], activation="linear")
+    algorithm = gd.OnlineSGD(gd.Schedule([9, 10], [0, 1]), loss="logistic", label_noise=0.5)
+    run = gd.Experiment(mixture, network, algorithm).simulate(times=[0, 3], replicas=2)
+    output = 0.4 * 5 / 2
+    np.testing.assert_allclose(run["loss"], np.log1p(np.exp(output)), rtol=1e-6)
+    np.testing.assert_allclose(run.pmse, 0.5 * (1 + output) ** 2, rtol=1e-6)
+    assert (run.classification_error == 1).all()
+    assert "loss" not in experiment().simulate(times=[0.1]).curves
+
+
+def test_a_resumed_run_with_all_variations_is_the_uninterrupted_one_bit_for_bit(tmp_path):
+    schedule = gd.Schedule([0, 2], [0.4, 0.1])
+    algorithm = gd.OnlineSGD(schedule, 0.1, True, "logistic", batch_size=3, label_noise=0.1)
+    e = gd.Experiment(experiment().data_model, experiment().network, algorithm)
+    times, options = [0, 0.5, 1.3, 2.0], {"replicas": 2, "block_size": 37}
+    whole = e.simulate(times=times, **options)
+    e.simulate(times=times[:3], checkpoint=tmp_path / "half.ckpt", **options)
+    resumed = e.simulate(times=times, resume=tmp_path / "half.ckpt", **options)
+    for name, value in whole.curves.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
 
 def test_an_interrupt_is_an_interrupt_and_can_be_repeated():
