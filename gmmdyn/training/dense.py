@@ -23,7 +23,7 @@ from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
 from gmmdyn.training.pieces import GROUP_NUMBERS, Pieces
 from gmmdyn.training.recursion import Chunk, solve
-from gmmdyn.training.scalars import compiled_scalar
+from gmmdyn.training.scalars import can_compile, compiled_scalar
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
@@ -96,6 +96,7 @@ class DenseEngine(Engine):
         # Few numbers that move by eta/D: in double precision their rounding never adds up.
         self.readout = copies(network.readout.double())
         self.bias = None if network.bias is None else copies(network.bias.double())
+        compiled = compiled and can_compile()
         self._functions = self.activation.scalar_functions() if compiled else None
 
     @classmethod

@@ -7,6 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 
+def can_compile() -> bool:
+    """Return whether numba compiles: not if NUMBA_DISABLE_JIT is set, as one does to debug."""
+    from numba import config
+
+    return not config.DISABLE_JIT
+
+
 @lru_cache(maxsize=32)
 def compiled_scalar(function: Callable[..., float], arguments: int = 1) -> Any:
     """Compile a function of numbers to one that compiled loops call by its address.
