@@ -11,7 +11,7 @@ def can_compile() -> bool:
     """Return whether numba compiles: not if NUMBA_DISABLE_JIT is set, as one does to debug."""
     from numba import config
 
-    return not config.DISABLE_JIT
+    return not getattr(config, "DISABLE_JIT", False)
 
 
 @lru_cache(maxsize=32)
