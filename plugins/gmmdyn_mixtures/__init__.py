@@ -3,6 +3,8 @@
 from gmmdyn import hookimpl
 from gmmdyn.interfaces import DataModel
 from gmmdyn_mixtures.from_data import FromData as FromData
+from gmmdyn_mixtures.from_file import FromFile as FromFile
+from gmmdyn_mixtures.from_file import save_mixture as save_mixture
 from gmmdyn_mixtures.geometries import XOR as XOR
 from gmmdyn_mixtures.geometries import RandomMeans as RandomMeans
 from gmmdyn_mixtures.geometries import Ring as Ring
@@ -22,4 +24,5 @@ def gmmdyn_data_models() -> dict[str, type[DataModel]]:
         "random-means": RandomMeans,
         "random-covariance": RandomCovariance,
         "from-data": FromData,
+        "from-file": FromFile,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,8 +43,13 @@ def test_activations(name):
 
 
 @pytest.mark.parametrize("name", registry.available("data_model"))
-def test_data_models(name):
-    testing.check_data_model(gd.data_model(name, **NEEDED.get(name, {})))
+def test_data_models(name, tmp_path):
+    options = NEEDED.get(name, {})
+    if name == "from-file":
+        options = {"path": str(tmp_path / "mixture.npz")}
+        scales = np.array([0.5, 1.0])[:, None] + np.arange(20) / 20
+        np.savez(options["path"], means=np.eye(2, 20), labels=[-1, 1], variance=scales)
+    testing.check_data_model(gd.data_model(name, **options))
 
 
 @pytest.mark.parametrize("activation", ["relu", "erf", "linear"])
