@@ -83,7 +83,8 @@ class Theory(Component, abc.ABC):
             data_model: the data model.
             network: the network.
             algorithm: the learning algorithm.
-            state: where to evaluate; None is the present weights of `network`.
+            state: where to evaluate, with any leading batch shape; None is the present weights of
+                `network`.
             time: when to evaluate; it matters if the learning rate follows a schedule.
 
         Returns:

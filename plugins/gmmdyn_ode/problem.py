@@ -231,7 +231,7 @@ def _start(
         r = modes.average(mixture.means.cpu(), weights)
         return State(modes.average(weights, weights), r, readout.double(), bias)
     clusters, hidden = len(mixture.labels), initial.v.shape[-1]
-    if initial.R.shape != (clusters, hidden) or initial.Q.shape != (hidden, hidden):
+    if initial.R.shape[-2:] != (clusters, hidden) or initial.Q.shape[-2:] != (hidden, hidden):
         raise ShapeError(
             f"`R` has shape {tuple(initial.R.shape)} but the mixture has {clusters} clusters "
             f"and `v` {hidden} units; give shape {(clusters, hidden)}."
@@ -242,4 +242,4 @@ def _start(
             "theory from the weights of a network instead."
         )
     state = initial.to(dtype=torch.float64, device="cpu")
-    return State(state.Q.unsqueeze(0), state.R.unsqueeze(0), state.v, state.b)
+    return State(state.Q.unsqueeze(-3), state.R.unsqueeze(-3), state.v, state.b)

@@ -41,6 +41,8 @@ class ODE(Theory):
             or as `rtol` when the integrator jumps.
         step: size of a fixed step, in units of t = samples/D, positive.
         max_evaluations: of the right-hand side, at least 1; then the solver gives up.
+        infinite_dim: whether to leave out what vanishes as D grows, the means' share
+            $T_{\alpha\beta}/D$ of the products of inputs; for means of length $\sqrt{D}$ alone.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -58,6 +60,7 @@ class ODE(Theory):
         atol: float | None = None,
         step: float | None = None,
         max_evaluations: int = 20_000,
+        infinite_dim: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(integrator, Integrator) and integrator != "auto":
@@ -69,6 +72,7 @@ class ODE(Theory):
         self._atol = None if atol is None else checks.number("atol", atol, above=0)
         self._step = None if step is None else checks.number("step", step, above=0)
         self._limit = checks.whole("max_evaluations", max_evaluations)
+        self._infinite = bool(infinite_dim)
         if (method in FIXED) != (step is not None):
             verb = "needs a `step`" if step is None else "chooses its own steps: drop `step`"
             raise RangeError(f"the method `{method}` {verb}.")
@@ -76,6 +80,18 @@ class ODE(Theory):
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         parts_of(data_model, network, algorithm)
+
+    def _problem(
+        self,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        state: OrderParameters | None,
+    ) -> Problem:
+        problem = Problem.of(data_model, network, algorithm, state)
+        if self._infinite:
+            problem = problem._replace(inverse_dim=torch.zeros_like(problem.inverse_dim))
+        return problem
 
     def _prepared(self, problem: Problem) -> Integrator:
         """Return the integrator, ready for a problem; `"auto"` is settled once for each kind."""
@@ -99,7 +115,7 @@ class ODE(Theory):
         time: float = 0.0,
     ) -> OrderParameters:
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
-        problem = Problem.of(data_model, network, algorithm, state)
+        problem = self._problem(data_model, network, algorithm, state)
         dynamics = Dynamics(problem, self._prepared(problem))
         with torch.no_grad():
             return dynamics.overlaps(dynamics.derivative(time, problem.initial))
@@ -114,7 +130,7 @@ class ODE(Theory):
         initial: OrderParameters | None = None,
     ) -> Trajectory:
         """Integrate the equations; see `Theory.solve`."""
-        problem = Problem.of(data_model, network, algorithm, initial)
+        problem = self._problem(data_model, network, algorithm, initial)
         grid = checks.array("times", times, (None,))
         if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
             raise RangeError("`times` must increase strictly from one to the next.")

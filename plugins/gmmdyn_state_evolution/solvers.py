@@ -1,85 +1,76 @@
-"""Roots of a smooth vector field x' = F(x), reached along the flow, by damping, or by Newton.
+"""Roots of a smooth field x' = F(x): along the flow, by damping, acceleration or Newton's method.
 
-All stop on the residual max |F|, never on a small change of a loss: a plateau is no fixed point.
+All stop on the residual that the field reports, never on a small change of a loss: a plateau is no
+fixed point.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.integrate import BDF
 
-Field = Callable[[np.ndarray], np.ndarray]
+from gmmdyn_state_evolution.equations import Slope
+
+# The flow has come near a root where the residual is below.
+NEAR = 1e-6
+
+
+class FieldLike(Protocol):
+    """What the solvers ask of a field."""
+
+    @property
+    def left(self) -> int:
+        """How many evaluations are left."""
+
+    def __call__(self, x: np.ndarray) -> Slope:
+        """Return F and its size."""
+
+    def many(self, points: np.ndarray) -> np.ndarray:
+        """Return F at several points, shape `(N, n)`."""
 
 
 class Root(NamedTuple):
     """Where a solver ended.
 
     Attributes:
-        x: the state, shape `(n,)`.
-        residual: max |F(x)|, in units of 1/t.
-        evaluations: of F.
-        converged: whether the residual is within the tolerance.
+        x: the point, shape `(n,)`.
+        residual: its size, as the field measures it.
+        converged: whether that is within the tolerance.
     """
 
     x: np.ndarray
     residual: float
-    evaluations: int
     converged: bool
 
 
-class Counter:
-    """A field that counts its evaluations, up to a limit.
-
-    Args:
-        field: F.
-        limit: how many evaluations are allowed.
-    """
-
-    def __init__(self, field: Field, limit: int) -> None:
-        self._field = field
-        self._limit = limit
-        self.count = 0
-
-    @property
-    def left(self) -> int:
-        """How many evaluations are left."""
-        return self._limit - self.count
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Evaluate F."""
-        self.count += 1
-        return self._field(x)
+Polish = Callable[[np.ndarray], Root | None]
 
 
-def _size(value: np.ndarray) -> float:
-    return float(np.abs(value).max()) if np.isfinite(value).all() else float("inf")
-
-
-def jacobian(field: Field, x: np.ndarray) -> np.ndarray:
-    """Return dF/dx by central differences.
+def jacobian(field: FieldLike, x: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+    """Return dF/dx by differences.
 
     Args:
         field: F.
         x: shape `(n,)`.
+        at: F(x), for forward differences at half the cost; central ones without.
 
     Returns:
-        Shape `(n, n)`; good to about 1e-9 for a smooth F of order one, and not finite at the edge
-        of where F is.
+        Shape `(n, n)`; central ones are good to about 1e-9 for a smooth F of order one. Not finite
+        at the edge of where F is.
     """
-    columns = []
-    for i, value in enumerate(x):
-        step = 1e-5 * max(1e-3, abs(value))
-        shift = np.zeros_like(x)
-        shift[i] = step
-        with np.errstate(invalid="ignore"):
-            columns.append((field(x + shift) - field(x - shift)) / (2 * step))
-    return np.stack(columns, axis=1)
+    steps = 1e-5 * np.maximum(1e-3, np.abs(x))
+    shifts = np.diag(steps)
+    with np.errstate(invalid="ignore"):
+        ahead = field.many(x + shifts)
+        if at is not None:
+            return np.asarray((ahead - at).T / steps)
+        return np.asarray((ahead - field.many(x - shifts)).T / (2 * steps))
 
 
-def damped(field: Field, x: np.ndarray, damping: float, tolerance: float, limit: int) -> Root:
+def damped(field: FieldLike, x: np.ndarray, damping: float, tolerance: float) -> Root:
     """Iterate x ← (1 - d)(x + F(x)) + d x, the state evolution of the 2021 code.
 
     Args:
@@ -87,23 +78,71 @@ def damped(field: Field, x: np.ndarray, damping: float, tolerance: float, limit:
         x: where to start.
         damping: d, from 0 to below 1.
         tolerance: for the residual.
-        limit: how many evaluations are allowed.
 
     Returns:
         Where it ended.
     """
-    for count in range(1, limit + 1):
-        with np.errstate(over="ignore", invalid="ignore"):
-            slope = field(x)
-        residual = _size(slope)
-        if residual <= tolerance or not np.isfinite(residual):
-            return Root(x, residual, count, residual <= tolerance)
-        x = x + (1 - damping) * slope
-    return Root(x, residual, limit, False)
+    root = Root(x, float("inf"), False)
+    while field.left > 0:
+        slope = field(x)
+        root = Root(x, slope.residual, slope.residual <= tolerance)
+        if root.converged or not np.isfinite(slope.residual):
+            break
+        x = x + (1 - damping) * slope.value
+    return root
 
 
-def newton(field: Counter, x: np.ndarray, tolerance: float) -> Root:
-    """Iterate Newton's method while the residual falls.
+def anderson(
+    field: FieldLike, x: np.ndarray, damping: float, tolerance: float, memory: int = 8
+) -> Root:
+    """Accelerate the damped iteration by the last few of its steps.
+
+    Each new point is the damped step from the combination of the last points whose F, taken as
+    linear, is smallest. A step after which the residual is a hundred times the best one is taken
+    back and the memory cleared.
+
+    Args:
+        field: F.
+        x: where to start.
+        damping: d, as of `damped`.
+        tolerance: for the residual.
+        memory: how many differences of steps are kept.
+
+    Returns:
+        The best point met.
+
+    References:
+        Anderson, Journal of the ACM 12, 547 (1965); Walker and Ni, SIAM Journal on Numerical
+        Analysis 49, 1715 (2011).
+    """
+    best = Root(x, float("inf"), False)
+    best_value = np.zeros_like(x)
+    points: list[np.ndarray] = []
+    slopes: list[np.ndarray] = []
+    while field.left > 0 and not best.converged:
+        slope = field(x)
+        if slope.residual < best.residual:
+            best = Root(x, slope.residual, slope.residual <= tolerance)
+            best_value = slope.value
+        elif not slope.residual < 100 * best.residual:
+            if not points or not np.isfinite(best.residual):
+                break
+            points, slopes = [], []
+            x = best.x + (1 - damping) * best_value
+            continue
+        points.append(x)
+        slopes.append(slope.value)
+        points, slopes = points[-memory - 1 :], slopes[-memory - 1 :]
+        x = x + (1 - damping) * slope.value
+        if len(points) > 1:
+            dx, df = np.diff(points, axis=0).T, np.diff(slopes, axis=0).T
+            weights = np.linalg.lstsq(df, slope.value, rcond=1e-10)[0]
+            x = x - (dx + (1 - damping) * df) @ weights
+    return best
+
+
+def newton(field: FieldLike, x: np.ndarray, tolerance: float) -> Root:
+    """Iterate Newton's method while the residual falls, and once more below the tolerance.
 
     Args:
         field: F.
@@ -111,54 +150,66 @@ def newton(field: Counter, x: np.ndarray, tolerance: float) -> Root:
         tolerance: for the residual.
 
     Returns:
-        The best state met.
+        The best point met.
     """
     slope = field(x)
-    best = Root(x, _size(slope), field.count, _size(slope) <= tolerance)
-    while not best.converged and field.left > 2 * len(x) + 1:
-        slopes = jacobian(field, best.x)
+    best = Root(x, slope.residual, slope.residual <= tolerance)
+    while np.isfinite(best.residual) and best.residual > 0 and field.left > len(x) + 1:
+        done = best.converged
+        slopes = jacobian(field, best.x, slope.value)
         if not np.isfinite(slopes).all():
             break
         # Least squares: a symmetry of the problem makes the Jacobian singular along it.
-        step = np.linalg.lstsq(slopes, -slope, rcond=1e-12)[0]
-        candidate = best.x + step
-        new = field(candidate)
-        if not _size(new) < 0.9 * best.residual:
-            break
-        slope = new
-        best = Root(candidate, _size(new), field.count, _size(new) <= tolerance)
-    return best._replace(evaluations=field.count)
+        step = np.linalg.lstsq(slopes, -slope.value, rcond=1e-12)[0]
+        trial = field(best.x + step)
+        if trial.residual < best.residual:
+            better = trial.residual < 0.9 * best.residual
+            best = Root(best.x + step, trial.residual, trial.residual <= tolerance)
+            slope = trial
+            if better and not done:
+                continue
+        break
+    return best
 
 
-def along_the_flow(field: Counter, x: np.ndarray, tolerance: float) -> Root:
-    """Follow the flow itself with an implicit solver, then polish with Newton's method.
+def along_the_flow(field: FieldLike, x: np.ndarray, tolerance: float, polish: Polish) -> Root:
+    """Follow the flow itself with an implicit solver, and polish where it comes to rest.
 
-    The flow leads to the fixed point that the dynamics reaches, past any saddle on its way. Newton
-    starts when the residual has fallen far, and is taken up only if it ends near by.
+    The flow leads to the fixed point that the dynamics reaches, past any saddle on its way.
 
     Args:
         field: F.
         x: where to start.
         tolerance: for the residual.
+        polish: looks for a root at a point with a small residual; None is a slow place on the way.
 
     Returns:
         Where it ended.
     """
-    near = 1e-6
-    start = _size(field(x))
-    solver = BDF(lambda _, y: field(y), 0.0, x, t_bound=1e12, rtol=1e-6, atol=1e-9)
-    x, residual = solver.y, start
+    near = NEAR
+    slope = field(x)
+    root = Root(x, slope.residual, slope.residual <= tolerance)
+    solver = BDF(
+        lambda _, y: field(y).value,
+        0.0,
+        x,
+        t_bound=1e12,
+        rtol=1e-5,
+        atol=1e-8,
+        jac=lambda _, y: jacobian(field, y, field(y).value),
+    )
     while solver.status == "running" and field.left > 2 * len(x):
         solver.step()
-        if not np.isfinite(solver.y).all():
-            return Root(x, float("inf"), field.count, False)
-        x, residual = solver.y, _size(field(solver.y))
-        if residual <= near:
-            polished = newton(field, x, tolerance)
-            if polished.converged and np.abs(polished.x - x).max() < 0.05:
+        slope = field(solver.y)
+        root = Root(solver.y, slope.residual, slope.residual <= tolerance)
+        if not np.isfinite(slope.residual):
+            break
+        if slope.residual <= near:
+            polished = polish(solver.y)
+            if polished is not None:
                 return polished
-            # A slow place on the way, a saddle say: go on and look again much further down.
-            near = residual / 100
+            # A saddle, say: go on and look again much further down.
+            near = slope.residual / 100
             if near < tolerance:
-                return polished
-    return Root(x, residual, field.count, residual <= tolerance)
+                break
+    return root

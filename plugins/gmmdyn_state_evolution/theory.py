@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
 
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn import theory as build_theory
-from gmmdyn.errors import ConvergenceError, IncompatibleError, NotPositiveError
+from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError
 from gmmdyn.interfaces import (
     DataModel,
     Integrator,
@@ -19,29 +19,45 @@ from gmmdyn.interfaces import (
     Theory,
     TwoLayerNetwork,
 )
-from gmmdyn_state_evolution.solvers import Counter, Root, along_the_flow, damped, jacobian, newton
+from gmmdyn_state_evolution import describe
+from gmmdyn_state_evolution.coordinates import Coordinates, Overlaps, Weights
+from gmmdyn_state_evolution.equations import Equations, Field
+from gmmdyn_state_evolution.reduced import ReducedXOR
+from gmmdyn_state_evolution.search import Found, flowing, plain, polished
+from gmmdyn_state_evolution.solvers import Root, anderson, damped, newton
 
-_METHODS = ("flow", "newton", "damped")
+_METHODS = ("flow", "newton", "anderson", "damped")
 
 
 @final
 class StateEvolution(Theory):
     r"""Fixed points of the dynamics of the theory `ode`: t = ∞.
 
-    They are zeros of the full right-hand side, SGD noise included; the residual max |F| is what
-    decides on convergence. The eigenvalues of the Jacobian there say whether the fixed point is
-    stable. For isotropic noise, whose state is Q, R, v (and b). Where units merge (more of them
-    than the task needs), Q becomes singular and the residual stays near 1e-10: raise `tolerance`.
+    They are zeros of the full right-hand side, SGD noise included. What decides on convergence is
+    the scaled residual: the largest of max |dQ/dt|, max |dR/dt| and max |dv/dt|, each divided by
+    the largest entry of Q, R or v where that exceeds 1. The eigenvalues of the Jacobian there say
+    whether the fixed point is stable. For isotropic noise, whose state is Q, R, v (and b).
+
+    Units that the task does not need vanish or merge. Those that vanish are left out and
+    verified at the end (all of them: the zero network, v = Q = 0). Those that merge, at an angle
+    that SGD noise keeps up, act as one however they share its readout; the state returned is the
+    one in which they share equally, and the residual is averaged over their exchange. Without that
+    average it is `asymmetry` in the metadata, which is integration error (docs, "Fixed points").
 
     Args:
         method: `"flow"` follows the dynamics from the start with an implicit solver and polishes
             with Newton's method, so it finds the fixed point that is reached; `"newton"` looks near
             the start; `"damped"` is the iteration x ← (1 - d)(x + F) + d x of the 2021 code, slow
-            at small weight decay.
+            at small weight decay; `"anderson"` accelerates it.
         integrator: as of the theory `ode`; it must be smooth for `"flow"` and `"newton"`.
-        tolerance: for the residual, positive, in units of 1/t.
-        damping: d of the damped iteration, from 0 to below 1.
+        tolerance: for the scaled residual, positive, in units of 1/t.
+        damping: d of the damped and the accelerated iteration, from 0 to below 1.
         max_evaluations: of the right-hand side, at least 1; then the solver gives up.
+        reduced: whether to solve the four equations of a symmetric network on the XOR (K = 4) that
+            the 2021 code calls reduced. They ignore SGD noise orthogonal to the means: a root is
+            **not** a fixed point of the full equations. How far from one is `full_residual` in the
+            metadata.
+        infinite_dim: as of the theory `ode`.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -59,13 +75,21 @@ class StateEvolution(Theory):
         tolerance: float = 1e-12,
         damping: float = 0.0,
         max_evaluations: int = 20_000,
+        reduced: bool = False,
+        infinite_dim: bool = False,
     ) -> None:
         super().__init__()
         self._method = checks.choice("method", method, _METHODS)
-        self._dynamics = build_theory("ode", integrator=integrator)
+        self._dynamics = build_theory("ode", integrator=integrator, infinite_dim=infinite_dim)
         self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._damping = checks.number("damping", damping, at_least=0, at_most=0.999999)
         self._limit = checks.whole("max_evaluations", max_evaluations)
+        self._reduced = bool(reduced)
+        if self._reduced and method == "flow":
+            raise RangeError(
+                "`reduced` has no flow: its equations are not those of a dynamics; take `method` "
+                "'newton', 'anderson' or 'damped'."
+            )
 
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
@@ -107,93 +131,84 @@ class StateEvolution(Theory):
         assert isinstance(data_model, IsotropicMixture)
         assert isinstance(network, TwoLayerNetwork)
         start = network.order_parameters(data_model) if initial is None else initial
-        start = start.to(dtype=torch.float64)
-
-        def field(x: np.ndarray) -> np.ndarray:
-            state = _unpack(x, start)
-            try:
-                rates = self._dynamics.derivative(data_model, network, algorithm, state)
-            except NotPositiveError:  # a trial that went too far: no state at all
-                return np.full_like(x, np.inf)
-            return _pack(rates)
-
-        root = self._root(field, _pack(start))
-        state = _unpack(root.x, start)
-        trajectory = None
-        if np.isfinite(root.residual):
-            trajectory = self._described(data_model, network, algorithm, state, root, field)
-        if not root.converged:
+        start = start.to(dtype=torch.float64, device="cpu")
+        parts = (data_model, network, algorithm)
+        equations = Equations(self._dynamics, *parts, self._limit)
+        overlaps = data_model.mean_overlaps
+        coordinates = self._coordinates(data_model, start)
+        found = self._found(equations, overlaps, coordinates, start)
+        result: Trajectory | None = None
+        if np.isfinite(found.residual):
+            at = self._dynamics.solve(*parts, times=[0.0], initial=found.state)
+            about = self._about(equations, overlaps, coordinates, found)
+            result = describe.trajectory(at, about)
+        if not found.converged:
             raise ConvergenceError(
-                f"the theory `state-evolution` stopped at the residual {root.residual:.3g} after "
-                f"{root.evaluations} evaluations; start nearer, raise `max_evaluations` or "
+                f"the theory `state-evolution` stopped at the residual {found.residual:.3g} after "
+                f"{equations.count} evaluations; start nearer, raise `max_evaluations` or "
                 "`tolerance`, or take `method='flow'` and a smooth integrator.",
-                trajectory,
+                result,
             )
-        assert trajectory is not None
-        return trajectory
+        assert result is not None
+        return result
 
-    def _root(self, field: object, x: np.ndarray) -> Root:
-        counted = Counter(field, self._limit)  # type: ignore[arg-type]
+    def _coordinates(self, mixture: IsotropicMixture, start: OrderParameters) -> Coordinates:
+        if self._reduced:
+            return ReducedXOR(mixture, start)
         if self._method == "damped":
-            return damped(counted, x, self._damping, self._tolerance, self._limit)
-        if self._method == "newton":
-            return newton(counted, x, self._tolerance)
-        return along_the_flow(counted, x, self._tolerance)
+            return Overlaps(start)
+        return Weights(mixture.mean_overlaps, start)
 
-    def _described(
+    def _found(
         self,
-        data_model: DataModel,
-        network: Network,
-        algorithm: OnlineSGD,
-        state: OrderParameters,
-        root: Root,
-        field: object,
-    ) -> Trajectory:
-        """Return the fixed point as a trajectory of one time, ∞, with its stability."""
-        at = self._dynamics.solve(data_model, network, algorithm, times=[0.0], initial=state)
-        slopes = jacobian(field, root.x)  # type: ignore[arg-type]
-        rates, stability = np.empty(0), "unknown"
-        if np.isfinite(slopes).all():
-            rates = np.linalg.eigvals(slopes).real
-            stability = "stable" if rates.max() < 1e-8 else "saddle"
-        return Trajectory(
-            np.array([np.inf]),
-            at.curves,
-            "theory",
-            at.errors,
-            {
-                "theory": "state-evolution",
-                "solver": {
-                    "method": self._method,
-                    "tolerance": self._tolerance,
-                    "residual": root.residual,
-                    "evaluations": root.evaluations,
-                    "converged": root.converged,
-                },
-                "stability": stability,
-                "eigenvalues": sorted(rates.tolist(), reverse=True),
+        equations: Equations,
+        overlaps: torch.Tensor,
+        coordinates: Coordinates,
+        start: OrderParameters,
+    ) -> Found:
+        if self._method == "flow":
+            return flowing(equations, overlaps, start, self._tolerance)
+        if self._method == "newton" and not self._reduced:
+            near = polished(equations, overlaps, start, self._tolerance)
+            if near is not None:
+                return near
+        x, field = coordinates.flat(start), Field(equations, coordinates)
+        root: Root
+        if self._method == "newton":
+            root = newton(field, x, self._tolerance)
+        elif self._method == "anderson":
+            root = anderson(field, x, self._damping, self._tolerance)
+        else:
+            root = damped(field, x, self._damping, self._tolerance)
+        return plain(coordinates.state(root.x), root.residual, root.converged)
+
+    def _about(
+        self,
+        equations: Equations,
+        overlaps: torch.Tensor,
+        coordinates: Coordinates,
+        found: Found,
+    ) -> dict[str, Any]:
+        count = equations.count
+        about: dict[str, Any] = {
+            "theory": "state-evolution",
+            "solver": {
+                "method": self._method,
+                "tolerance": self._tolerance,
+                "residual": found.residual,
+                "evaluations": count,
+                "converged": found.converged,
             },
-        )
-
-
-def _pack(state: OrderParameters) -> np.ndarray:
-    """Flatten, each pair of units once: Q is symmetric."""
-    rows, columns = np.triu_indices(state.v.shape[-1])
-    parts = [state.Q[rows, columns], state.R.reshape(-1), state.v]
-    if state.b is not None:
-        parts.append(state.b)
-    return np.concatenate([part.detach().numpy() for part in parts])
-
-
-def _unpack(x: np.ndarray, like: OrderParameters) -> OrderParameters:
-    hidden, size = like.v.shape[-1], like.R.numel()
-    rows, columns = np.triu_indices(hidden)
-    flat = torch.from_numpy(np.array(x))
-    rest = flat.numel() - len(rows) - size - hidden
-    q, r, v, b = torch.split(flat, [len(rows), size, hidden, rest])
-    matrix = torch.zeros(hidden, hidden, dtype=torch.float64)
-    matrix[rows, columns] = q
-    matrix[columns, rows] = q
-    return OrderParameters(
-        Q=matrix, R=r.reshape(like.R.shape), v=v, b=None if like.b is None else b
-    )
+            "stability": "unknown",
+            "eigenvalues": [],
+        }
+        if self._reduced:
+            full = Field(equations, Overlaps(found.state))
+            about["reduced"] = "ignores SGD noise orthogonal to the means"
+            about["full_residual"] = full(full.coordinates.flat(found.state)).residual
+            return about
+        about["solver"]["asymmetry"] = found.asymmetry
+        about["merged_units"] = describe.merged_units(found)
+        about["vanished_units"] = np.flatnonzero(found.gone).tolist()
+        about["stability"], about["eigenvalues"] = describe.stability(equations, overlaps, found)
+        return about

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ import torch
 import gmmdyn as gd
 from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError
 from gmmdyn.interfaces import Fields
-from gmmdyn_state_evolution.solvers import Counter, along_the_flow, damped, jacobian, newton
+from gmmdyn_state_evolution.equations import Slope
+from gmmdyn_state_evolution.solvers import along_the_flow, anderson, damped, jacobian, newton
 
 
 def xor(decay, variance=0.05, dim=10**6, hidden=4, noise=0.05):
@@ -26,16 +29,28 @@ def xor(decay, variance=0.05, dim=10**6, hidden=4, noise=0.05):
     return gd.Experiment(mixture, network, gd.OnlineSGD(0.1, decay))
 
 
-def identity_gap(experiment, trajectory, lines=7):
-    """Q_kk - v_k² = (eta sigma²/2 kappa) v_k² sum_a p_a n_akk, exact for ReLU (g = x g')."""
+@cache
+def solved(decay, **options):
+    """The fixed point of four units, once for all tests."""
+    return xor(decay, **options).solve("state-evolution")
+
+
+def identity_gap(experiment, trajectory, infinite=False, lines=7):
+    """Q_kk - v_k² = (eta/2 kappa) v_k² sum_a p_a n_akk (sigma² + T_aa/D), for ReLU (g = x g').
+
+    Half of dQ_kk/dt less v_k dv_k/dt: E[g'(x_k) x_k Delta] and E[g(x_k) Delta] cancel.
+    """
     mixture, algorithm = experiment.data_model, experiment.algorithm
     state = trajectory.order_parameters(0)
     integrator = gd.integrator("preintegrated", log2_lines=lines)
     integrator.prepare(len(state.v))
     covariance = mixture.variance * state.Q.unsqueeze(0)
     fields = Fields(state.R, covariance, state.v, mixture.labels, gd.activation("relu"))
-    noise = torch.einsum("a,akk->k", mixture.priors, integrator.moments(fields).noise)
-    rate = algorithm.learning_rate * mixture.variance / (2 * algorithm.weight_decay)
+    lengths = torch.full((len(mixture.labels),), mixture.variance, dtype=torch.float64)
+    if not infinite:
+        lengths += mixture.mean_overlaps.diagonal() / mixture.dim
+    noise = torch.einsum("a,a,akk->k", mixture.priors, lengths, integrator.moments(fields).noise)
+    rate = algorithm.learning_rate / (2 * algorithm.weight_decay)
     q = state.Q.diagonal()
     return float(((q - state.v**2 - rate * state.v**2 * noise) / q).abs().max())
 
@@ -47,7 +62,7 @@ def identity_gap(experiment, trajectory, lines=7):
 )
 def test_the_fixed_points_of_the_xor(decay, pmse, error):
     experiment = xor(decay)
-    found = experiment.solve("state-evolution")
+    found = solved(decay)
     assert found.times.tolist() == [np.inf]
     assert abs(found.pmse[0] - pmse) < 2e-4
     assert abs(found.classification_error[0] - error) < 5e-5
@@ -55,8 +70,7 @@ def test_the_fixed_points_of_the_xor(decay, pmse, error):
     assert found.classification_error[0] > bayes - 3 * found.errors["classification_error"][0]
     assert found.metadata["stability"] == "stable"
     assert found.metadata["solver"]["residual"] < 1e-12
-    # The term T/D of |x|²/D is 1e-6 of the variance's 0.05.
-    assert identity_gap(experiment, found) < 1e-4
+    assert identity_gap(experiment, found) < 1e-7
     if decay == 0.1:
         along = found["R"][0]  # means are opposite in pairs: rows 0 and 2 are |R|²
         np.testing.assert_allclose(along[0] ** 2 + along[2] ** 2, 0.568, atol=1e-3)
@@ -64,8 +78,7 @@ def test_the_fixed_points_of_the_xor(decay, pmse, error):
 
 
 def test_the_rates_vanish_there_and_the_flow_stays():
-    experiment = xor(0.05, noise=0.3)
-    found = experiment.solve("state-evolution")
+    experiment, found = xor(0.05), solved(0.05)
     state = found.order_parameters(0)
     theory = gd.theory("ode")
     parts = (experiment.data_model, experiment.network, experiment.algorithm)
@@ -76,23 +89,77 @@ def test_the_rates_vanish_there_and_the_flow_stays():
     np.testing.assert_allclose(later["Q"][-1], found["Q"][0], atol=1e-6)
 
 
-def test_units_that_merge_are_reached_with_a_looser_tolerance():
-    """Five units for four means: two become one, and Q singular."""
-    found = xor(0.05, hidden=5, noise=0.1).solve("state-evolution", tolerance=1e-9)
-    four = xor(0.05).solve("state-evolution")
-    assert np.linalg.eigvalsh(found["Q"][0])[0] < 1e-4
-    assert abs(found.pmse[0] - four.pmse[0]) < 0.01
+def test_the_limit_of_infinite_dimension():
+    """At D = 20 the term T/D is as large as the variance; `infinite_dim` leaves it out."""
+    small = xor(0.1, dim=20)
+    found = small.solve("state-evolution", infinite_dim=True)
+    assert identity_gap(small, found, infinite=True) < 1e-8
+    np.testing.assert_allclose(found["Q"], solved(0.1)["Q"], atol=1e-5)
+    kept = small.solve("state-evolution")
+    assert identity_gap(small, kept) < 1e-8
+    assert identity_gap(small, kept, infinite=True) > 1e-4
 
 
-def test_damped_iteration_and_newton_reach_the_same():
+def test_units_that_merge_act_as_one():
+    """Five units for four means: two become one but for an angle that SGD noise keeps up."""
+    experiment = xor(0.05, hidden=5, noise=0.1)
+    found = experiment.solve("state-evolution")
+    four = solved(0.05)
+    about = found.metadata
+    assert about["merged_units"] == [[0, 4]]
+    assert about["solver"]["residual"] < 1e-12
+    assert about["solver"]["asymmetry"] < 1e-9
+    assert about["stability"] == "stable"
+    assert identity_gap(experiment, found) < 1e-7
+    np.testing.assert_allclose(found.pmse, four.pmse, atol=1e-5)
+    v, once = found["v"][0], four["v"][0]
+    assert v[0] == v[4]
+    np.testing.assert_allclose(np.hypot(v[0], v[4]), abs(once[0]), atol=1e-4)
+    lengths = np.sqrt(found["Q"][0].diagonal())
+    cosine = found["Q"][0, 0, 4] / lengths[0] / lengths[4]
+    assert 1e-5 < np.sqrt(2 * (1 - cosine)) < 1e-2
+
+
+def test_too_much_decay_leaves_the_zero_network():
+    experiment = xor(0.3)
+    found = experiment.solve("state-evolution")
+    for name in ("Q", "R", "v"):
+        assert not found[name].any()
+    assert found.metadata["solver"]["residual"] == 0
+    assert found.metadata["vanished_units"] == [0, 1, 2, 3]
+    assert found.metadata["stability"] == "stable"
+    assert found.pmse[0] == 0.5
+    assert found.classification_error[0] == 1  # an output of exactly 0 is an error
+
+
+def test_the_reduced_form_of_2021():
+    """Its root satisfies the constraints, and not the full equations."""
+    full = solved(0.01)
+    options = {"reduced": True, "initial": full.order_parameters(0), "tolerance": 1e-11}
+    found = xor(0.01).solve("state-evolution", method="anderson", damping=0.6, **options)
+    r, v, q = found["R"][0], found["v"][0], found["Q"][0]
+    np.testing.assert_allclose(r[1], -r[0])
+    np.testing.assert_allclose(v, [-r[0, 0], r[2, 1], r[0, 2], -r[2, 3]])
+    np.testing.assert_allclose(q, np.outer(r[0], r[0]) + np.outer(r[2], r[2]))
+    assert found.metadata["solver"]["residual"] < 1e-11
+    # No fixed point of the full equations, and a pmse a little too low: the project's theory page.
+    assert found.metadata["full_residual"] > 1e-5
+    assert full.pmse[0] - 1e-3 < found.pmse[0] < full.pmse[0]
+
+
+def test_damped_and_accelerated_iterations_and_newton_reach_the_same():
     experiment = xor(0.1)
-    flow = experiment.solve("state-evolution")
+    flow = solved(0.1)
     damped_one = experiment.solve(
         "state-evolution", method="damped", damping=0.2, tolerance=1e-9, max_evaluations=5000
     )
     np.testing.assert_allclose(damped_one["Q"], flow["Q"], atol=1e-6)
+    faster = experiment.solve("state-evolution", method="anderson", damping=0.2, tolerance=1e-9)
+    np.testing.assert_allclose(faster["Q"], flow["Q"], atol=1e-6)
+    counts = [t.metadata["solver"]["evaluations"] for t in (damped_one, faster)]
+    assert 5 * counts[1] < counts[0]
     near = flow.order_parameters(0)
-    near = gd.OrderParameters(Q=near.Q * 1.001, R=near.R * 1.001, v=near.v)
+    near = gd.OrderParameters(Q=near.Q * 1.001**2, R=near.R * 1.001, v=near.v)
     by_newton = experiment.solve("state-evolution", method="newton", initial=near)
     np.testing.assert_allclose(by_newton["Q"], flow["Q"], atol=1e-8)
     assert by_newton.metadata["solver"]["evaluations"] < 400
@@ -100,23 +167,35 @@ def test_damped_iteration_and_newton_reach_the_same():
 
 @pytest.mark.science
 @pytest.mark.parametrize("variance", [0.05, 0.5, 1.0])
-@pytest.mark.parametrize("decay", [0.1, 1e-2, 1e-3, 1e-4, 1e-5])
+@pytest.mark.parametrize("decay", [0.1, 0.05, 1e-2, 5e-3, 1e-3, 1e-4, 1e-5])
 def test_fixed_points_down_to_tiny_weight_decay(decay, variance):
     experiment = xor(decay, variance)
-    if (decay, variance) == (0.1, 1.0):
-        # So much noise and decay that the network collapses to 0, the edge of all possible states.
-        with pytest.raises(ConvergenceError) as caught:
-            experiment.solve("state-evolution")
-        partial = caught.value.partial
-        assert np.abs(partial["Q"]).max() < 1e-4
-        assert abs(partial.pmse[0] - 0.5) < 1e-4
+    found = experiment.solve("state-evolution", infinite_dim=True)
+    assert found.metadata["solver"]["residual"] < 1e-12
+    if (decay, variance) == (0.1, 1.0):  # so much noise and decay that nothing is left
+        assert not found["Q"].any()
         return
+    assert identity_gap(experiment, found, infinite=True) < 1e-6
+    finer = gd.integrator("preintegrated", log2_lines=11, seed=9)
+    near = found.order_parameters(0)
+    again = experiment.solve(
+        "state-evolution", method="newton", integrator=finer, infinite_dim=True, initial=near
+    )
+    assert abs(again.pmse[0] - found.pmse[0]) < 5e-5
+    bayes = experiment.data_model.bayes_error().value
+    error, doubt = found.classification_error[0], found.errors["classification_error"][0]
+    assert error > bayes - 3 * doubt
+
+
+@pytest.mark.science
+@pytest.mark.parametrize("hidden", [2, 3, 4, 5, 6, 8, 12])
+def test_any_number_of_units(hidden):
+    experiment = xor(0.05, hidden=hidden, noise=0.1)
     found = experiment.solve("state-evolution")
     assert found.metadata["solver"]["residual"] < 1e-12
-    assert identity_gap(experiment, found) < 1e-4
-    finer = gd.integrator("preintegrated", log2_lines=10)
-    again = experiment.solve("state-evolution", integrator=finer)
-    assert abs(again.pmse[0] - found.pmse[0]) < 5e-5
+    assert found.metadata["solver"]["asymmetry"] < 1e-8
+    assert sum(len(group) - 1 for group in found.metadata["merged_units"]) == max(0, hidden - 4)
+    assert identity_gap(experiment, found) < 1e-6
 
 
 def test_giving_up_keeps_the_state_reached():
@@ -134,28 +213,70 @@ def test_what_it_refuses():
         gd.Experiment(shared, network, gd.OnlineSGD(0.1)).solve("state-evolution")
     with pytest.raises(RangeError, match="`method`"):
         gd.theory("state-evolution", method="newtn")
+    with pytest.raises(RangeError, match="`reduced` has no flow"):
+        gd.theory("state-evolution", reduced=True)
+    five = xor(0.1, hidden=5)
+    with pytest.raises(IncompatibleError, match="four units without bias on the XOR"):
+        five.solve("state-evolution", method="newton", reduced=True)
     with pytest.raises(RangeError, match="`damping`"):
         gd.theory("state-evolution", damping=1.5)
 
 
-# A planar field with a saddle at 0 and sinks at (±1, 0).
+class Planar:
+    """A field of the plane, counted as `Field` counts."""
+
+    def __init__(self, function, limit=5000):
+        self.function, self.left = function, limit
+
+    def __call__(self, x):
+        self.left -= 1
+        with np.errstate(over="ignore"):
+            value = self.function(x)
+        return Slope(value, float(np.abs(value).max()))
+
+    def many(self, points):
+        return np.stack([self(x).value for x in points])
+
+
+# A saddle at 0 and sinks at (±1, 0).
 def well(x):
     return np.array([x[0] - x[0] ** 3, -2 * x[1]])
 
 
 def test_the_flow_leaves_the_saddle_and_newton_does_not():
     start = np.array([1e-4, 0.5])
-    reached = along_the_flow(Counter(well, 5000), start, 1e-12)
+
+    def polish(x):
+        root = newton(field, x, 1e-12)
+        return root if np.abs(root.x - x).max() < 0.05 and abs(root.x[0]) > 0.5 else None
+
+    field = Planar(well)
+    reached = along_the_flow(field, start, 1e-12, polish)
     np.testing.assert_allclose(reached.x, [1, 0], atol=1e-9)
     assert reached.converged
-    near = newton(Counter(well, 5000), start, 1e-12)
+    near = newton(Planar(well), start, 1e-12)
     np.testing.assert_allclose(near.x, [0, 0], atol=1e-9)
-    assert jacobian(well, near.x).diagonal().tolist() == pytest.approx([1, -2])
+    assert jacobian(Planar(well), near.x).diagonal().tolist() == pytest.approx([1, -2])
+    forward = jacobian(Planar(well), near.x, well(near.x))
+    assert forward.diagonal().tolist() == pytest.approx([1, -2])
 
 
 def test_damping_stops_at_the_limit_and_at_infinity():
-    slow = damped(well, np.array([1e-4, 0.5]), 0.999, 1e-12, 50)
-    assert (slow.converged, slow.evaluations) == (False, 50)
-    away = damped(lambda x: x**3, np.array([9.0]), 0.0, 1e-12, 500)
+    field = Planar(well, 50)
+    slow = damped(field, np.array([1e-4, 0.5]), 0.999, 1e-12)
+    assert (slow.converged, field.left) == (False, 0)
+    field = Planar(lambda x: x * abs(x))
+    away = damped(field, np.array([9.0]), 0.0, 1e-12)
     assert not away.converged
-    assert away.evaluations < 20
+    assert 4900 < field.left < 4995
+
+
+def test_anderson_needs_few_steps_on_a_linear_field():
+    """Its weights solve a linear problem of n unknowns after n + 1 steps, whatever the damping."""
+    matrix = np.array([[-1.0, 0.3, 0], [0.1, -0.02, 0], [0, 0.2, -1e-3]])
+    field = Planar(lambda x: matrix @ x + 1)
+    found = anderson(field, np.zeros(3), 0.5, 1e-10)
+    np.testing.assert_allclose(found.x, -np.linalg.solve(matrix, np.ones(3)), rtol=1e-6)
+    assert 5000 - field.left < 12
+    slow = Planar(lambda x: matrix @ x + 1)
+    assert not damped(slow, np.zeros(3), 0.5, 1e-10).converged
