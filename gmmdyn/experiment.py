@@ -81,8 +81,8 @@ class Experiment:
             times: the recording times themselves, rounded to whole updates.
             replicas: independent runs from the same initial weights, at least 1.
             seed: of all samples and test sets, not negative.
-            engine: `"auto"`, `"dense"` (two-layer networks) or `"features"` (readouts of fixed
-                features).
+            engine: `"chain"` (isotropic mixtures), `"dense"` (two-layer networks), `"features"`
+                (readouts of fixed features), or `"auto"`: the first that applies.
             test_size: points in each test set, at least 1.
             block_size: updates in a block, at least 1; chosen for speed by default.
             progress: whether to show a progress bar; None shows it on a terminal.

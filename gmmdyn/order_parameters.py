@@ -75,6 +75,27 @@ class OrderParameters:
         r"""Mean of the local fields in each cluster, $R + b$, shape `(..., C, K)`."""
         return self.R if self.b is None else self.R + self.b.unsqueeze(-2)
 
+    def of(self, index: int) -> OrderParameters:
+        """Return those of one network.
+
+        Args:
+            index: along the first axis, which all arrays have.
+
+        Returns:
+            Views, without that axis.
+        """
+
+        def pick(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[index]
+
+        return OrderParameters(
+            Q=self.Q[index],
+            R=self.R[index],
+            v=self.v[index],
+            b=pick(self.b),
+            covariance=pick(self.covariance),
+        )
+
     def to(self, *args: Any, **kwargs: Any) -> OrderParameters:
         """Move every tensor as `torch.Tensor.to` does.
 

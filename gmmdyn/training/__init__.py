@@ -1,5 +1,6 @@
 """Simulation of online SGD with Lightning: the only part of gmmdyn that imports it."""
 
+from gmmdyn.training.chain import ChainEngine as ChainEngine
 from gmmdyn.training.dense import DenseEngine as DenseEngine
 from gmmdyn.training.engine import Engine as Engine
 from gmmdyn.training.features import FeatureEngine as FeatureEngine

@@ -12,36 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import float32, float64, int64, njit, types, void
-from numba.extending import intrinsic
+
+from gmmdyn.training._calls import call1, call2
 
 # Sums may be reordered (that is what lets them use vector instructions), but infinities are
 # respected.
 _FAST = {"reassoc", "contract"}
-
-
-def _caller(arguments: int) -> Any:
-    """Return what calls a function of some floats by its address, from compiled code.
-
-    One compilation of the loop, kept on disk, serves all activations and losses, and the call from
-    Python costs microseconds; functions as arguments would cost numba a hundred a call.
-    """
-
-    @intrinsic
-    def call(typing_context, address, values):
-        def generate(context, builder, signature, operands):
-            function = ir.FunctionType(ir.DoubleType(), [ir.DoubleType()] * arguments)
-            pointer = builder.inttoptr(operands[0], function.as_pointer())
-            numbers = [builder.extract_value(operands[1], i) for i in range(arguments)]
-            return builder.call(pointer, numbers)
-
-        return float64(int64, types.UniTuple(float64, arguments)), generate
-
-    return call
-
-
-_call1, _call2 = _caller(1), _caller(2)
 
 
 @njit(fastmath=_FAST, inline="always")
@@ -157,11 +134,11 @@ def advance(
                 fields[k] *= scale / root
                 if len(bias) > 0:
                     fields[k] += bias[k]
-                outputs[k] = _call1(value, (fields[k],))
+                outputs[k] = call1(value, (fields[k],))
                 output += readout[k] * outputs[k]
-            delta = _call2(signal, (output, float64(labels[sample])))
+            delta = call2(signal, (output, float64(labels[sample])))
             for k in range(hidden):
-                firsts[s, k] = readout[k] * _call1(slope, (fields[k],)) * delta
+                firsts[s, k] = readout[k] * call1(slope, (fields[k],)) * delta
                 seconds[k] += delta * outputs[k]
         scale *= decay
         if not 0.5 < abs(scale) < 2.0:

@@ -8,12 +8,13 @@ from gmmdyn import checks
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, Network
+from gmmdyn.training.chain import ChainEngine
 from gmmdyn.training.dense import DenseEngine
 from gmmdyn.training.engine import Engine
 from gmmdyn.training.features import FeatureEngine
 
 # In the order in which `"auto"` asks them.
-ENGINES: tuple[type[Any], ...] = (DenseEngine, FeatureEngine)
+ENGINES: tuple[type[Any], ...] = (ChainEngine, DenseEngine, FeatureEngine)
 
 
 def build_engine(

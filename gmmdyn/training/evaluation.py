@@ -195,6 +195,48 @@ def measure_weights(
     return curves
 
 
+def measure_order_parameters(
+    mixture: GaussianMixture,
+    activation: Activation,
+    states: OrderParameters,
+    seeds: Sequence[int],
+    test_size: int,
+    loss: Loss = SQUARE,
+) -> dict[str, np.ndarray]:
+    """Measure the errors of networks that are known by their order parameters.
+
+    Args:
+        mixture: what the networks learn.
+        activation: of the hidden units.
+        states: of N networks, shapes `(N, ...)`, with `covariance`, on the CPU.
+        seeds: of their test sets, N.
+        test_size: points in each test set.
+        loss: ℓ; its mean is a curve of its own unless it is the square loss.
+
+    Returns:
+        Curves of a trajectory by name, each of shape `(N, ...)`.
+    """
+    curves = {"Q": array(states.Q), "R": array(states.R), "v": array(states.v)}
+    if states.b is not None:
+        curves["b"] = array(states.b)
+    labels, priors = mixture.labels.cpu(), mixture.priors.cpu()
+    errors = []
+    for index, seed in enumerate(seeds):
+        one = states.of(index)
+        if not bool(torch.isfinite(one.Q.sum() + one.field_mean.sum() + one.v.sum())):
+            errors.append(TestErrors(*[float("nan")] * 3))
+            continue
+        generator = torch.Generator().manual_seed(seed)
+        errors.append(
+            errors_from_fields(one, labels, priors, activation, test_size, generator, loss)
+        )
+    curves["pmse"] = np.array([error.pmse for error in errors])
+    curves["classification_error"] = np.array([e.classification_error for e in errors])
+    if loss is not SQUARE:
+        curves["loss"] = np.array([error.loss for error in errors])
+    return curves
+
+
 def array(tensor: Tensor) -> np.ndarray:
     """Return a tensor as a float64 array.
 

@@ -55,7 +55,7 @@ def test_the_record_has_every_time_replica_and_curve():
 
 
 def test_recorded_order_parameters_are_those_of_the_engine_weights():
-    run = experiment().simulate(times=[0, 2.0], seed=7, block_size=64)
+    run = experiment().simulate(times=[0, 2.0], seed=7, block_size=64, engine="dense")
     e = experiment()
     engine = DenseEngine(e.data_model, e.network, e.algorithm, seed=7, block_size=64)
     for block in range(2):
@@ -65,15 +65,17 @@ def test_recorded_order_parameters_are_those_of_the_engine_weights():
     np.testing.assert_allclose(run["Q"][1, 0], (w @ w.T / DIM).detach().numpy(), rtol=1e-6)
 
 
-def test_recording_times_do_not_change_the_run():
-    few = experiment(dtype="float64").simulate(times=[2.0], seed=1)
-    many = experiment(dtype="float64").simulate(times=np.linspace(0, 2, 11), seed=1)
+@pytest.mark.parametrize("engine", ["chain", "dense"])
+def test_recording_times_do_not_change_the_run(engine):
+    few = experiment(dtype="float64").simulate(times=[2.0], seed=1, engine=engine)
+    many = experiment(dtype="float64").simulate(times=np.linspace(0, 2, 11), seed=1, engine=engine)
     np.testing.assert_allclose(few["Q"][-1], many["Q"][-1], rtol=1e-12)
     np.testing.assert_allclose(few.pmse[-1], many.pmse[-1], rtol=1e-12)
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
-    options = {"replicas": 2, "seed": 3, "block_size": 37}
+@pytest.mark.parametrize("engine", ["chain", "dense"])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, engine):
+    options = {"replicas": 2, "seed": 3, "block_size": 37, "engine": engine}
     times = [0, 0.5, 1.3, 2.0, 4.0]
     whole = experiment().simulate(times=times, **options)
     path = tmp_path / "half.ckpt"
@@ -121,15 +123,16 @@ def test_module_and_stream_compose_with_a_trainer_of_ones_own(tmp_path):
     trainer.fit(module, train_dataloaders=module.stream())
     assert trainer.global_step == 4
     assert module.time == 2.0
-    expected = experiment().simulate(times=[0, 1.0, 2.0], replicas=2, block_size=25)
+    expected = experiment().simulate(times=[0, 1.0, 2.0], replicas=2, block_size=25, engine="dense")
     np.testing.assert_array_equal(recorder.trajectory({})["Q"], expected["Q"])
     logged = (tmp_path / "lightning_logs/version_0/metrics.csv").read_text()
     assert f"{expected.pmse[-1].mean():.5f}"[:6] in logged
 
 
-def test_a_run_that_diverges_says_when_and_keeps_what_it_had():
+@pytest.mark.parametrize("engine", ["chain", "dense"])
+def test_a_run_that_diverges_says_when_and_keeps_what_it_had(engine):
     with pytest.raises(DivergenceError, match=r"between t = .*lower the learning rate") as caught:
-        experiment(rate=40.0).simulate(times=[0, 0.1, 0.2, 400.0], replicas=2)
+        experiment(rate=40.0).simulate(times=[0, 0.1, 0.2, 400.0], replicas=2, engine=engine)
     partial = caught.value.partial
     assert partial is not None
     assert partial.times[0] == 0
@@ -285,7 +288,8 @@ def test_theory_does_not_import_lightning():
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
 
 
-def test_simulation_lies_on_the_theory():
+@pytest.mark.parametrize("engine", ["chain", "dense"])
+def test_simulation_lies_on_the_theory(engine):
     """Within 4 standard errors plus a term of order 1/D, which halves from D to 2D."""
     gaps = []
     for dim, replicas in ((100, 32), (200, 32)):
@@ -300,7 +304,7 @@ def test_simulation_lies_on_the_theory():
         )
         e = gd.Experiment(mixture, network, gd.OnlineSGD(0.5, 0.05))
         times = [0, 0.5, 1, 2, 4, 8, 16]
-        run = e.simulate(times=times, replicas=replicas, test_size=20_000)
+        run = e.simulate(times=times, replicas=replicas, test_size=20_000, engine=engine)
         ode = e.solve("ode", times=times, integrator=gd.integrator("sobol", log2_samples=13))
         for name in ("pmse", "classification_error", "Q", "R", "v"):
             gap = np.abs(run[name].mean(1) - ode[name])
