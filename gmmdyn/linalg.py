@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from gmmdyn.errors import NotPositiveError
+
+# A difference quotient over less than this share of the largest deviation is rounding.
+_NULL = 1e-6
 
 
 def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
     """Return the symmetric square root of a covariance that may be singular.
 
-    No Cholesky: opposite means and equal units make covariances singular by symmetry.
+    No Cholesky: opposite means and equal units make covariances singular by symmetry. The gradient
+    is that of the square root as a whole, so that equal eigenvalues are no special case; within the
+    directions without any variance, where the root has no derivative, it is 0.
 
     Args:
         covariance: shape `(..., n, n)`, symmetric.
@@ -23,6 +31,13 @@ def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
     Raises:
         NotPositiveError: if an eigenvalue is negative beyond the slack.
     """
+    if covariance.requires_grad:
+        return _SquareRoot.apply(covariance, slack)  # type: ignore[no-any-return, no-untyped-call]
+    return _root(covariance, slack)[0]
+
+
+def _root(covariance: Tensor, slack: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the square root, its eigenvalues and its eigenvectors."""
     values, vectors = torch.linalg.eigh(covariance)
     tiny = torch.finfo(values.dtype).tiny
     if bool((values[..., 0] < -slack * values[..., -1].abs().clamp_min(tiny)).any()):
@@ -30,5 +45,26 @@ def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
             f"a covariance has the negative eigenvalue {float(values.min()):.3g}; it must be "
             "positive semi-definite."
         )
-    root: Tensor = (vectors * values.clamp_min(0).sqrt().unsqueeze(-2)) @ vectors.mT
-    return root
+    deviations = values.clamp_min(0).sqrt()
+    return (vectors * deviations.unsqueeze(-2)) @ vectors.mT, deviations, vectors
+
+
+class _SquareRoot(torch.autograd.Function):
+    """S with S S = C. From dC = S dS + dS S, in the eigenbasis dS_ij = dC_ij/(s_i + s_j)."""
+
+    @staticmethod
+    def forward(ctx: Any, covariance: Tensor, slack: float) -> Tensor:
+        root, deviations, vectors = _root(covariance, slack)
+        ctx.save_for_backward(deviations, vectors)
+        return root
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        deviations, vectors = ctx.saved_tensors
+        sums = deviations.unsqueeze(-1) + deviations.unsqueeze(-2)
+        null = sums <= _NULL * deviations[..., -1, None, None]
+        turned = vectors.mT @ ((gradient + gradient.mT) / 2) @ vectors
+        safe = torch.where(null, torch.ones_like(sums), sums)
+        turned = torch.where(null, torch.zeros_like(turned), turned / safe)
+        return vectors @ turned @ vectors.mT, None

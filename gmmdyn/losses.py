@@ -9,14 +9,20 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 
 class Loss(abc.ABC):
-    """A loss of an output and a label."""
+    """A loss of an output and a label.
+
+    Attributes:
+        quadratic: whether it is ½(y − φ)², whose error signal is linear in the output.
+    """
+
+    quadratic: ClassVar[bool] = False
 
     @abc.abstractmethod
     def value(self, output: Tensor, label: Tensor) -> Tensor:
@@ -75,6 +81,8 @@ def _logistic_signal(output: float, label: float) -> float:
 @final
 class SquareLoss(Loss):
     r"""The loss $\frac12 (y - \phi)^2$."""
+
+    quadratic: ClassVar[bool] = True
 
     def value(self, output: Tensor, label: Tensor) -> Tensor:
         """Return ½(y − φ)²; see `Loss.value`."""

@@ -94,6 +94,19 @@ class Integrator(Component, abc.ABC):
     def relative_error(self) -> float:
         """Typical error of a moment of order one: no solver tolerance below it makes sense."""
 
+    def obstacle(self, activation: Activation, loss: Loss, hidden: int) -> str | None:
+        """Say why this integrator does not describe a network; by default it describes all.
+
+        Args:
+            activation: of the hidden units.
+            loss: what the error signal is the slope of.
+            hidden: the number of hidden units `K`.
+
+        Returns:
+            A sentence that ends in what to take instead, or None.
+        """
+        return None
+
     @abc.abstractmethod
     def prepare(self, hidden: int) -> None:
         """Place the base points for a network.

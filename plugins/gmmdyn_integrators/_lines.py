@@ -1,14 +1,14 @@
-r"""Networks of piecewise-linear units along lines through the space of local fields.
+r"""Networks of piecewise-linear units along lines through the space of local fields, in torch.
 
 Legend: the local fields are lam = m + L z with z = s u + x, s along a unit vector u, x across it.
 Along a line lam_k(s) = a_k + d_k s crosses each kink once, at the *breaks*; between two breaks the
-output is o0 + o1 s. Shapes: lines S, intervals I = K J + 1 for J kinks; the arrays are
-(..., C, S, I) and (..., C, S, I, K).
+units' terms v_k g_k are constant_k + linear_k s. Shapes: lines S, intervals I = K J + 1 for J
+kinks; the arrays are (..., C, S, I) and (..., C, S, I, K). The compiled
+`_kernels_lines.py` computes the same sums.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gmmdyn.interfaces import Fields
 from gmmdyn.linalg import covariance_factor
+from gmmdyn_integrators._normal import density
 
 # Beyond this many standard deviations the normal density underflows.
 _FAR = 40.0
@@ -26,8 +27,28 @@ class Lines(NamedTuple):
 
     edges: Tensor  # (..., C, S, I + 1)
     slope: Tensor  # g' of each unit, (..., C, S, I, K)
-    o0: Tensor  # (..., C, S, I)
-    o1: Tensor  # (..., C, S, I)
+    constant: Tensor  # (..., C, S, I, K)
+    linear: Tensor  # (..., C, S, I, K)
+
+
+def across(along: Tensor, points: Tensor) -> Tensor:
+    """Put points across a direction.
+
+    Args:
+        along: unit vectors u, shape `(..., K)`.
+        points: standard normal points, shape `(S, K - 1)`.
+
+    Returns:
+        Points at right angles to u, shape `(..., S, K)`.
+    """
+    # The reflection that takes e_1 to u takes the other axes to what is across u.
+    embedded = torch.nn.functional.pad(points, (1, 0))
+    first = torch.zeros_like(along)
+    first[..., 0] = 1.0
+    mirror = along - first
+    square = (mirror * mirror).sum(-1, keepdim=True).clamp_min(1e-300)
+    shift = embedded @ (mirror / square).unsqueeze(-1)
+    return embedded - 2 * shift * mirror.unsqueeze(-2)
 
 
 def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
@@ -36,7 +57,7 @@ def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
     Args:
         fields: the distribution of the local fields and the network.
         along: unit vectors u, shape `(..., C, K)`, or anything that broadcasts to it.
-        points: standard normal points across, shape `(S, K - 1)`.
+        points: standard normal points, shape `(S, K - 1)`.
         slack: as of `covariance_factor`.
 
     Returns:
@@ -44,13 +65,8 @@ def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
     """
     activation = fields.activation
     factor = covariance_factor(fields.covariance, slack)
-    # The reflection that takes e_1 to u takes the other axes to what is across u.
-    embedded = torch.nn.functional.pad(points, (1, 0))
-    mirror = along.clone()
-    mirror[..., 0] -= 1.0
-    square = (mirror * mirror).sum(-1, keepdim=True).clamp_min(1e-300)
-    across = embedded - 2 * (embedded @ (mirror / square).unsqueeze(-1)) * mirror.unsqueeze(-2)
-    start = (fields.mean.unsqueeze(-2) + across @ factor).unsqueeze(-2)  # (..., C, S, 1, K)
+    place = across(along, points)
+    start = (fields.mean.unsqueeze(-2) + place @ factor).unsqueeze(-2)  # (..., C, S, 1, K)
     pace = (factor @ along.unsqueeze(-1)).squeeze(-1)[..., None, None, :]
     safe = torch.where(pace == 0, torch.full_like(pace, 1e-300), pace)
     breaks = [((kink - start) / safe).clamp(-_FAR, _FAR) for kink in activation.kinks]
@@ -60,29 +76,56 @@ def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
     middle = ((edges[..., 1:] + edges[..., :-1]) / 2).unsqueeze(-1)  # (..., C, S, I, 1)
     lam = start + pace * middle
     slope = activation.derivative(lam)
-    g1 = slope * pace
-    g0 = activation(lam) - g1 * middle
-    v = fields.readout[..., None, None, :, None]
-    return Lines(edges, slope, (g0 @ v).squeeze(-1), (g1 @ v).squeeze(-1))
+    linear = slope * pace
+    constant = activation(lam) - linear * middle
+    v = fields.readout[..., None, None, None, :]
+    return Lines(edges, slope, v * constant, v * linear)
 
 
-def normal_moments(edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ∫ s^n phi(s) ds over each interval, n = 0, 1, 2."""
-    cdf = torch.special.ndtr(edges)
-    density = torch.exp(-0.5 * edges**2) / math.sqrt(2 * math.pi)
-    p0 = cdf.diff(dim=-1)
-    return p0, -density.diff(dim=-1), p0 - (edges * density).diff(dim=-1)
+def rest_of_noise(lines: Lines, labels: Tensor, others: Tensor) -> Tensor:
+    r"""Return the lines' mean of g'_k g'_l (Delta² - Delta_kl²), shape `(..., C, K, K)`.
+
+    Delta_kl is the error signal with all units but k and l at their means. Its part of the noise
+    involves two units and is known, so that only the difference is left to the lines.
+
+    Args:
+        lines: the network along lines.
+        labels: y, shape `(C,)`.
+        others: v_k E[g_k], shape `(..., C, K)`.
+    """
+    cdf, dens = torch.special.ndtr(lines.edges), density(lines.edges)
+    p0 = cdf.diff(dim=-1)  # integrals of s^n phi(s) over each interval, n = 0, 1, 2
+    p1 = -dens.diff(dim=-1)
+    p2 = p0 - (lines.edges * dens).diff(dim=-1)
+
+    def square(zeroth: Tensor, first: Tensor, power: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        return zeroth**2 * power[0] + 2 * zeroth * first * power[1] + first**2 * power[2]
+
+    y = labels[:, None, None]
+    whole = square(y - lines.constant.sum(-1), -lines.linear.sum(-1), (p0, p1, p2))
+    mean = others[..., None, None, :]  # (..., C, 1, 1, K)
+    offset = mean - lines.constant
+    rest = (y[..., None] - mean.sum(-1, keepdim=True)).unsqueeze(-1)
+    hidden = lines.slope.shape[-1]
+    # A unit with itself counts once.
+    once = 1 - torch.eye(hidden, dtype=offset.dtype, device=offset.device)
+    c0 = rest + offset.unsqueeze(-1) + once * offset.unsqueeze(-2)
+    c1 = -lines.linear.unsqueeze(-1) - once * lines.linear.unsqueeze(-2)
+    wide = (p0[..., None, None], p1[..., None, None], p2[..., None, None])
+    gap = whole[..., None, None] - square(c0, c1, wide)
+    slopes = lines.slope.unsqueeze(-1) * lines.slope.unsqueeze(-2)
+    return (slopes * gap).sum(-3).mean(-3)
 
 
 def wrong(lines: Lines, y: Tensor) -> Tensor:
     """Return the probability of y times the output <= 0 on each interval."""
     low, high = lines.edges[..., :-1], lines.edges[..., 1:]
-    rising = y * lines.o1
+    o0, rising = lines.constant.sum(-1), y * lines.linear.sum(-1)
     flat = rising == 0
-    root = -lines.o0 / torch.where(flat, torch.ones_like(rising), lines.o1)
+    root = -y * o0 / torch.where(flat, torch.ones_like(rising), rising)
     root = torch.minimum(torch.maximum(root, low), high)
     at_low, at_root, at_high = (torch.special.ndtr(x) for x in (low, root, high))
     partly = torch.where(rising > 0, at_root - at_low, at_high - at_root)
     # An output of exactly 0 (all ReLU units off) is an error.
-    wholly = torch.where(y * lines.o0 <= 0, at_high - at_low, torch.zeros_like(low))
+    wholly = torch.where(y * o0 <= 0, at_high - at_low, torch.zeros_like(low))
     return torch.where(flat, wholly, partly)

@@ -1,0 +1,215 @@
+# mypy: allow-untyped-defs
+# ruff: noqa: ANN001, ANN202
+r"""Compiled sums over lines, for piecewise-linear units; imported when first needed.
+
+The same numbers as `_lines.py`. Along a line lam_k(s) = a_k + d_k s, the breaks where a unit meets
+a kink are sorted, and the line is walked from one to the next with the piece that each unit is on:
+g(x) = offsets[p] + slopes[p] x on piece p, which ends at kinks[p].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float64, int64, njit, void
+
+from gmmdyn_integrators._kernels_normal import cdf, density
+
+# Beyond this many standard deviations the normal density underflows.
+_FAR = 40.0
+
+_rows = float64[:, ::1]
+_row = float64[::1]
+
+
+@njit(int64(_row, _row, _row, _row, int64[::1], int64[::1]), cache=True, nogil=True)
+def breaks(start, pace, kinks, places, units, pieces):
+    """Find and sort the breaks of a line.
+
+    Args:
+        start: a, shape `(K,)`.
+        pace: d, shape `(K,)`.
+        kinks: shape `(J,)`.
+        places: room for the breaks, shape `(K J,)`, increasing on return.
+        units: room for the unit of each, shape `(K J,)`.
+        pieces: room for the piece of each unit at s = -infinity, shape `(K,)`.
+
+    Returns:
+        How many there are.
+    """
+    count = 0
+    for k in range(len(start)):
+        pieces[k] = 0
+        if pace[k] < 0.0:
+            pieces[k] = len(kinks)
+        for j in range(len(kinks)):
+            if pace[k] == 0.0:
+                if start[k] > kinks[j]:
+                    pieces[k] = j + 1
+                continue
+            place = min(max((kinks[j] - start[k]) / pace[k], -_FAR), _FAR)
+            i = count
+            while i > 0 and places[i - 1] > place:
+                places[i] = places[i - 1]
+                units[i] = units[i - 1]
+                i -= 1
+            places[i] = place
+            units[i] = k
+            count += 1
+    return count
+
+
+@njit(
+    void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row, _rows),
+    cache=True,
+    nogil=True,
+)
+def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, others, total):
+    r"""Add the lines' mean of g'_k g'_l (Delta² - Delta_kl²), pairs k <= l, to `total`.
+
+    Delta_kl is the error signal with all units but k and l at their means, `others[k]` = v_k
+    E[g_k]; its part of the expectation involves two units and is known.
+
+    Args:
+        mean: shape `(K,)`.
+        factor: of the covariance, shape `(K, K)`.
+        readout: shape `(K,)`.
+        label: y.
+        kinks: shape `(J,)`.
+        offsets: shape `(J + 1,)`.
+        slopes: shape `(J + 1,)`.
+        along: u, shape `(K,)`.
+        across: standard normal points across u, shape `(S, K)`.
+        others: shape `(K,)`.
+        total: shape `(K, K)`.
+    """
+    hidden = len(mean)
+    room = hidden * len(kinks)
+    start, pace = np.empty(hidden), np.empty(hidden)
+    constant, linear, steep = np.empty(hidden), np.empty(hidden), np.empty(hidden)
+    places, units = np.empty(room), np.empty(room, np.int64)
+    pieces = np.empty(hidden, np.int64)
+    mean_output = 0.0
+    for k in range(hidden):
+        mean_output += others[k]
+        pace[k] = 0.0
+        for i in range(hidden):
+            pace[k] += factor[k, i] * along[i]
+    for s in range(len(across)):
+        for k in range(hidden):
+            start[k] = mean[k]
+            for i in range(hidden):
+                start[k] += factor[k, i] * across[s, i]
+        count = breaks(start, pace, kinks, places, units, pieces)
+        d0, d1 = label, 0.0
+        for k in range(hidden):
+            steep[k] = slopes[pieces[k]]
+            constant[k] = readout[k] * (offsets[pieces[k]] + steep[k] * start[k])
+            linear[k] = readout[k] * steep[k] * pace[k]
+            d0 -= constant[k]
+            d1 -= linear[k]
+        low_cdf, low_density, low = 0.0, 0.0, -_FAR
+        for i in range(count + 1):
+            high_cdf, high_density, high = 1.0, 0.0, _FAR
+            if i < count:
+                high = places[i]
+                high_cdf, high_density = cdf(high), density(high)
+            p0, p1 = high_cdf - low_cdf, low_density - high_density
+            p2 = p0 - (high * high_density - low * low_density)
+            square = d0 * d0 * p0 + 2.0 * d0 * d1 * p1 + d1 * d1 * p2
+            for k in range(hidden):
+                if steep[k] == 0.0:
+                    continue
+                one, two = label - mean_output + others[k] - constant[k], -linear[k]
+                pair = one * one * p0 + 2.0 * one * two * p1 + two * two * p2
+                total[k, k] += steep[k] * steep[k] * (square - pair)
+                for other in range(k + 1, hidden):
+                    if steep[other] == 0.0:
+                        continue
+                    c0, c1 = one + others[other] - constant[other], two - linear[other]
+                    pair = c0 * c0 * p0 + 2.0 * c0 * c1 * p1 + c1 * c1 * p2
+                    total[k, other] += steep[k] * steep[other] * (square - pair)
+            if i < count:
+                k = units[i]
+                pieces[k] += 1 if pace[k] > 0.0 else -1
+                d0 += constant[k]
+                d1 += linear[k]
+                steep[k] = slopes[pieces[k]]
+                constant[k] = readout[k] * (offsets[pieces[k]] + steep[k] * start[k])
+                linear[k] = readout[k] * steep[k] * pace[k]
+                d0 -= constant[k]
+                d1 -= linear[k]
+            low_cdf, low_density, low = high_cdf, high_density, high
+    for k in range(hidden):
+        for other in range(k, hidden):
+            total[k, other] /= len(across)
+
+
+@njit(void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row), cache=True, nogil=True)
+def wrong(mean, factor, readout, label, kinks, offsets, slopes, along, points, failed):
+    """Write the probability of label times output <= 0 on each line.
+
+    Args:
+        mean: shape `(K,)`.
+        factor: of the covariance, shape `(K, K)`.
+        readout: shape `(K,)`.
+        label: y.
+        kinks: shape `(J,)`.
+        offsets: shape `(J + 1,)`.
+        slopes: shape `(J + 1,)`.
+        along: u, shape `(K,)`.
+        points: standard normal points, shape `(S, K - 1)`; a reflection puts them across u.
+        failed: shape `(S,)`.
+    """
+    hidden = len(mean)
+    room = hidden * len(kinks)
+    start, pace, mirror = np.empty(hidden), np.empty(hidden), along.copy()
+    places, units = np.empty(room), np.empty(room, np.int64)
+    pieces = np.empty(hidden, np.int64)
+    across = np.empty(hidden)
+    mirror[0] -= 1.0
+    square = 0.0
+    for k in range(hidden):
+        square += mirror[k] * mirror[k]
+        pace[k] = 0.0
+        for i in range(hidden):
+            pace[k] += factor[k, i] * along[i]
+    square = max(square, 1e-300)
+    for s in range(len(points)):
+        shift = 0.0
+        for k in range(1, hidden):
+            shift += points[s, k - 1] * mirror[k]
+        for k in range(hidden):
+            across[k] = (points[s, k - 1] if k > 0 else 0.0) - 2.0 * shift / square * mirror[k]
+        for k in range(hidden):
+            start[k] = mean[k]
+            for i in range(hidden):
+                start[k] += factor[k, i] * across[i]
+        count = breaks(start, pace, kinks, places, units, pieces)
+        # Neighbouring stretches of errors are joined, which saves most of the cdfs.
+        low, total, first, last = -_FAR, 0.0, -_FAR, -_FAR
+        for i in range(count + 1):
+            high = places[i] if i < count else _FAR
+            o0, o1 = 0.0, 0.0
+            for k in range(hidden):
+                slope = slopes[pieces[k]]
+                o0 += readout[k] * (offsets[pieces[k]] + slope * start[k])
+                o1 += readout[k] * slope * pace[k]
+            begin, end = low, high
+            if o1 == 0.0:
+                # An output of exactly 0 (all ReLU units off) is an error.
+                if label * o0 > 0.0:
+                    end = low
+            elif label * o1 > 0.0:
+                end = min(max(-o0 / o1, low), high)
+            else:
+                begin = min(max(-o0 / o1, low), high)
+            if end > begin:
+                if begin > last:
+                    total += cdf(last) - cdf(first)
+                    first = begin
+                last = end
+            if i < count:
+                k = units[i]
+                pieces[k] += 1 if pace[k] > 0.0 else -1
+            low = high
+        failed[s] = total + cdf(last) - cdf(first)

@@ -1,0 +1,253 @@
+# mypy: allow-untyped-defs
+# ruff: noqa: ANN001, ANN202
+r"""Compiled moments of networks of piecewise-linear units; imported when first needed.
+
+The same numbers as `_hinges.py` gives in torch, where the formulas are: one cluster after the
+other, each pair of units once.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import float64, njit, void
+
+from gmmdyn_integrators._kernels_lines import noise as lines_noise
+from gmmdyn_integrators._kernels_normal import cdf, cdf2, density
+from gmmdyn_integrators._pieces import PAIRS
+
+# As in `_hinges.py`.
+_FAR = 40.0
+_NEAREST = 1e-15
+
+# The products of two units whose expectations are needed, numbered as in `Pieces.jumps`; the last
+# six for networks of two units only.
+_LEFT = np.array(PAIRS)[:, 0].copy()
+_RIGHT = np.array(PAIRS)[:, 1].copy()
+_GENERAL = 9
+
+_cube = float64[:, :, ::1]
+_rows = float64[:, ::1]
+_row = float64[::1]
+
+
+@njit(
+    void(float64, float64, float64, float64, float64, float64, float64, _rows),
+    cache=True,
+    nogil=True,
+)
+def _truncated(m0, m1, t0, t1, a, b, rho, x):
+    """Write E[x_0^i x_1^j 1] to x[i, j], 1 the indicator of both units above their kinks."""
+    r = math.sqrt((1.0 - rho) * (1.0 + rho))
+    one, two, flat = 0.0, 0.0, 0.0
+    if a >= _FAR and b >= _FAR:
+        both = 1.0
+    elif a >= _FAR:
+        both, two = cdf(b), density(b)
+    elif b >= _FAR:
+        both, one = cdf(a), density(a)
+    else:
+        far = (b - rho * a) / r
+        both = cdf2(a, b, rho)
+        one = density(a) * cdf(far)
+        two = density(b) * cdf((a - rho * b) / r)
+        flat = r * density(a) * density(far)
+    u, v = one + rho * two, two + rho * one
+    uv = rho * (both - a * one - b * two) + flat
+    uu = both - a * one - rho * rho * b * two + rho * flat
+    vv = both - b * two - rho * rho * a * one + rho * flat
+    x[0, 0] = both
+    x[1, 0] = m0 * both + t0 * u
+    x[0, 1] = m1 * both + t1 * v
+    x[1, 1] = m0 * m1 * both + m0 * t1 * v + m1 * t0 * u + t0 * t1 * uv
+    x[2, 0] = m0 * m0 * both + 2.0 * m0 * t0 * u + t0 * t0 * uu
+    x[0, 2] = m1 * m1 * both + 2.0 * m1 * t1 * v + t1 * t1 * vv
+
+
+@njit(float64(_rows, _row, _row), cache=True, nogil=True)
+def _both(x, p, q):
+    """Return the expectation of p(x_0) q(x_1) from that of the powers; of degree 2 at most."""
+    return (
+        p[0] * (q[0] * x[0, 0] + q[1] * x[0, 1] + q[2] * x[0, 2])
+        + p[1] * (q[0] * x[1, 0] + q[1] * x[1, 1])
+        + p[2] * q[0] * x[2, 0]
+    )
+
+
+@njit(float64(float64, float64, _row, _row, _row), cache=True, nogil=True)
+def _output(mean, deviation, kinks, offsets, slopes):
+    """Return E[g(x)] for x ~ N(mean, deviation²)."""
+    total = offsets[0] + slopes[0] * mean
+    for j in range(len(kinks)):
+        above = mean - kinks[j]
+        jump = slopes[j + 1] - slopes[j]
+        if deviation > 0.0:
+            ratio = above / deviation
+            total += jump * (above * cdf(ratio) + deviation * density(ratio))
+        elif above > 0.0:
+            total += jump * above
+    return total
+
+
+@njit(
+    void(
+        *(_rows, _cube, _rows, _row, _cube, _row, _rows, _row, _row, _row, _cube),
+        *(_rows, _cube, _cube, _rows, _row, _rows),
+    ),
+    cache=True,
+    nogil=True,
+)
+def moments(
+    mean,
+    covariance,
+    readout,
+    labels,
+    factor,
+    along,
+    across,
+    kinks,
+    offsets,
+    slopes,
+    jumps,
+    drive,
+    noise,
+    stein,
+    signal,
+    pmse,
+    steep,
+):
+    """Compute the moments of N clusters, in place.
+
+    Args:
+        mean: of the local fields, shape `(N, K)`.
+        covariance: shape `(N, K, K)`.
+        readout: shape `(N, K)`.
+        labels: shape `(N,)`.
+        factor: of the covariances, shape `(N, K, K)`.
+        along: direction of the lines, shape `(K,)`.
+        across: points across it, shape `(S, K)`; none leaves out the part of the noise that needs
+            them.
+        kinks: as in `Pieces`.
+        offsets: as in `Pieces`.
+        slopes: as in `Pieces`.
+        jumps: as in `Pieces`.
+        drive: shape `(N, K)`.
+        noise: shape `(N, K, K)`.
+        stein: shape `(N, K, K)`.
+        signal: E[g Delta], shape `(N, K)`.
+        pmse: shape `(N,)`.
+        steep: E[g'], shape `(N, K)`.
+    """
+    count, hidden = mean.shape
+    edges = len(kinks) + 1
+    functions = len(_LEFT) if hidden == 2 else _GENERAL
+    single, pair = np.empty((8, hidden)), np.empty(len(_LEFT))
+    alpha, deviation = np.empty((hidden, edges)), np.empty(hidden)
+    x, others = np.empty((3, 3)), np.empty(hidden)
+    total = np.empty((hidden, hidden))
+    empty = np.empty(edges, np.bool_)
+    for j in range(edges):
+        empty[j] = not np.any(jumps[:, j])
+    for n in range(count):
+        y, v, m = labels[n], readout[n], mean[n]
+        output = 0.0
+        for k in range(hidden):
+            deviation[k] = math.sqrt(max(covariance[n, k, k], 0.0))
+            t = deviation[k]
+            single[:, k] = 0.0
+            for j in range(edges):
+                a = _FAR
+                if j > 0:
+                    above = m[k] - kinks[j - 1]
+                    a = _FAR if above > 0.0 else -_FAR
+                    if t > 0.0:
+                        a = min(max(above / t, -_FAR), _FAR)
+                alpha[k, j] = a
+                up, dens = cdf(a), density(a)
+                first = m[k] * up + t * dens
+                second = m[k] * m[k] * up + 2.0 * m[k] * t * dens + t * t * (up - a * dens)
+                for f in range(8):
+                    p = jumps[f, j]
+                    single[f, k] += p[0] * up + p[1] * first + p[2] * second
+            others[k] = v[k] * single[1, k]
+            output += others[k]
+        pmse[n] = 0.5 * y * y - y * output
+        for k in range(hidden):
+            drive[n, k] = y * single[0, k] - v[k] * single[2, k]
+            signal[n, k] = y * single[1, k] - v[k] * single[4, k]
+            pmse[n] += 0.5 * v[k] * v[k] * single[4, k]
+            steep[n, k] = single[0, k]
+            rest = y - output + others[k]
+            noise[n, k, k] = rest * rest * single[5, k]
+            noise[n, k, k] += v[k] * (v[k] * single[7, k] - 2.0 * rest * single[6, k])
+            stein[n, k, k] = -v[k] * single[5, k]
+            for j in range(len(kinks)):
+                if deviation[k] == 0.0:
+                    continue
+                gap = kinks[j] - m[k]
+                given = y
+                for i in range(hidden):
+                    share = covariance[n, i, k] / covariance[n, k, k]
+                    left = max(covariance[n, i, i] - share * covariance[n, i, k], 0.0)
+                    middle, spread = m[i] + share * gap, math.sqrt(left)
+                    given -= v[i] * _output(middle, spread, kinks, offsets, slopes)
+                height = density(gap / deviation[k]) / deviation[k]
+                stein[n, k, k] += (slopes[j + 1] - slopes[j]) * height * given
+        for k in range(hidden):
+            for i in range(k + 1, hidden):
+                pair[:] = 0.0
+                outer = deviation[k] * deviation[i]
+                rho = covariance[n, k, i] / outer if outer > 0.0 else 0.0
+                rho = min(max(rho, -1.0 + _NEAREST), 1.0 - _NEAREST)
+                for j in range(edges):
+                    for h in range(edges):
+                        if empty[j] or empty[h]:
+                            continue
+                        a, b = alpha[k, j], alpha[i, h]
+                        _truncated(m[k], m[i], deviation[k], deviation[i], a, b, rho, x)
+                        for f in range(functions):
+                            pair[f] += _both(x, jumps[_LEFT[f], j], jumps[_RIGHT[f], h])
+                stein[n, k, i] = -v[i] * pair[0]
+                stein[n, i, k] = -v[k] * pair[0]
+                drive[n, k] -= v[i] * pair[1]
+                drive[n, i] -= v[k] * pair[2]
+                signal[n, k] -= v[i] * pair[3]
+                signal[n, i] -= v[k] * pair[3]
+                pmse[n] += v[k] * v[i] * pair[3]
+                rest = y - output + others[k] + others[i]
+                noise[n, k, i] = (
+                    rest * rest * pair[0]
+                    - 2.0 * rest * (v[k] * pair[4] + v[i] * pair[5])
+                    + v[k] * v[k] * pair[6]
+                    + v[i] * v[i] * pair[7]
+                    + 2.0 * v[k] * v[i] * pair[8]
+                )
+                if hidden == 2:
+                    # Two units are all there are: nothing is left for the lines.
+                    noise[n, k, k] = (
+                        y * y * single[5, k]
+                        + v[k] * v[k] * single[7, k]
+                        - 2.0 * y * v[k] * single[6, k]
+                        - 2.0 * v[i] * (y * pair[9] - v[k] * pair[10])
+                        + v[i] * v[i] * pair[11]
+                    )
+                    noise[n, i, i] = (
+                        y * y * single[5, i]
+                        + v[i] * v[i] * single[7, i]
+                        - 2.0 * y * v[i] * single[6, i]
+                        - 2.0 * v[k] * (y * pair[12] - v[i] * pair[13])
+                        + v[k] * v[k] * pair[14]
+                    )
+        if len(kinks) == 0:
+            noise[n, :, :] = 2.0 * slopes[0] ** 2 * pmse[n]
+            continue
+        if len(across) > 0 and hidden > 2:
+            total[:] = 0.0
+            lines_noise(m, factor[n], v, y, kinks, offsets, slopes, along, across, others, total)
+            for k in range(hidden):
+                for i in range(k, hidden):
+                    noise[n, k, i] += total[k, i]
+        for k in range(hidden):
+            for i in range(k):
+                noise[n, k, i] = noise[n, i, k]

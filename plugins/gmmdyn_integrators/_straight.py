@@ -1,0 +1,159 @@
+"""Moments of networks of piecewise-linear units, from those of units and of pairs; in torch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gmmdyn.interfaces import Fields, Moments
+from gmmdyn_integrators._hinges import Units, units
+from gmmdyn_integrators._lines import Lines, rest_of_noise
+from gmmdyn_integrators._normal import density
+from gmmdyn_integrators._pieces import (
+    PAIRS,
+    SLOPE,
+    SLOPE2,
+    SLOPE2_VALUE,
+    SLOPE2_VALUE2,
+    SLOPE_VALUE,
+    SLOPE_VALUE2,
+    VALUE,
+    VALUE2,
+    Pieces,
+)
+
+
+class Exact(NamedTuple):
+    """What pairs of units determine.
+
+    Attributes:
+        moments: all moments; of the noise, for more than two units, the part of two at a time.
+        pmse: shape `(..., C)`.
+        slope: E[g'], shape `(..., C, K)`.
+        outputs: v_k E[g_k], shape `(..., C, K)`.
+    """
+
+    moments: Moments
+    pmse: Tensor
+    slope: Tensor
+    outputs: Tensor
+
+
+def moments(pieces: Pieces, fields: Fields) -> Exact:
+    """Compute what pairs of units determine.
+
+    Args:
+        pieces: the activation.
+        fields: the distribution of the local fields and the network.
+
+    Returns:
+        The moments and the pmse.
+    """
+    shape = fields.mean.shape
+    covariance = fields.covariance.expand(*shape, shape[-1])
+    found = units(pieces, fields.mean, covariance)
+    single = found.single
+    pair = dict(zip(PAIRS, found.pair, strict=True))
+    y = fields.labels.to(fields.mean)[:, None]
+    v = fields.readout.unsqueeze(-2)  # (..., 1, K)
+
+    def matrix(diagonal: int, apart: tuple[int, int]) -> Tensor:
+        found: Tensor = torch.diag_embed(single[diagonal]) + pair[apart]
+        return found
+
+    def applied(pairs: Tensor) -> Tensor:
+        return (pairs @ v.unsqueeze(-1)).squeeze(-1)
+
+    both_values = matrix(VALUE2, (VALUE, VALUE))
+    outputs = v * single[VALUE]
+    pmse = 0.5 * y**2 - y * outputs.sum(-1, keepdim=True)
+    pmse = (pmse + 0.5 * (v * applied(both_values)).sum(-1, keepdim=True)).squeeze(-1)
+    curvature = _curvature(pieces, fields, covariance)
+    slopes = matrix(SLOPE2, (SLOPE, SLOPE))
+    all_moments = Moments(
+        drive=y * single[SLOPE] - applied(matrix(SLOPE_VALUE, (SLOPE, VALUE))),
+        noise=_noise(pieces, found, pair, y, v, pmse),
+        stein=torch.diag_embed(curvature) - slopes * v.unsqueeze(-2),
+        readout=y * single[VALUE] - applied(both_values),
+    )
+    return Exact(all_moments, pmse, single[SLOPE], outputs)
+
+
+def with_noise_of(lines: Lines, exact: Exact, fields: Fields) -> Moments:
+    """Add the rest of the noise, which is left to lines."""
+    rest = rest_of_noise(lines, fields.labels.to(fields.mean), exact.outputs)
+    return exact.moments._replace(noise=exact.moments.noise + rest)
+
+
+def _noise(
+    pieces: Pieces,
+    found: Units,
+    pair: dict[tuple[int, int], Tensor],
+    y: Tensor,
+    v: Tensor,
+    pmse: Tensor,
+) -> Tensor:
+    """Return E[g'_k g'_l Delta_kl²], Delta_kl with all units but k and l at their means."""
+    single = found.single
+    if not len(pieces.kinks):
+        square = 2 * float(pieces.slopes[0]) ** 2 * pmse
+        wide: Tensor = square[..., None, None].expand_as(pair[SLOPE, SLOPE])
+        return wide
+    outputs = v * single[VALUE]
+    rest = y - outputs.sum(-1, keepdim=True) + outputs  # without unit k
+    vk, vl = v.unsqueeze(-1), v.unsqueeze(-2)
+    without = rest.unsqueeze(-1) + outputs.unsqueeze(-2)
+    apart = (
+        without**2 * pair[SLOPE, SLOPE]
+        - 2 * without * (vk * pair[SLOPE_VALUE, SLOPE] + vl * pair[SLOPE, SLOPE_VALUE])
+        + vk**2 * pair[SLOPE_VALUE2, SLOPE]
+        + vl**2 * pair[SLOPE, SLOPE_VALUE2]
+        + 2 * vk * vl * pair[SLOPE_VALUE, SLOPE_VALUE]
+    )
+    if v.shape[-1] == 2:
+        rest = y  # two units are all there are: none is put at its mean
+    alone = rest**2 * single[SLOPE2] - 2 * rest * v * single[SLOPE2_VALUE]
+    alone = alone + v**2 * single[SLOPE2_VALUE2]
+    if v.shape[-1] == 2:
+        cross = y.unsqueeze(-1) * pair[SLOPE2, VALUE] - vk * pair[SLOPE2_VALUE, VALUE]
+        alone = alone + (vl**2 * pair[SLOPE2, VALUE2] - 2 * vl * cross).sum(-1)
+    same = torch.eye(v.shape[-1], dtype=torch.bool, device=v.device)
+    return torch.where(same, torch.diag_embed(alone), apart)
+
+
+def _curvature(pieces: Pieces, fields: Fields, covariance: Tensor) -> Tensor:
+    r"""Return $E[g''(\lambda_k)\Delta]$ exactly, shape `(..., C, K)`.
+
+    g'' is a jump J at each kink c, so this is $J\,N(c; m_k, Q_{kk})\,(y - \sum_i v_i
+    E[g(\lambda_i) | \lambda_k = c])$, and given one field the others are single Gaussians.
+    """
+    mean = fields.mean
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
+    frozen = variance <= 0
+    safe = torch.where(frozen, torch.ones_like(variance), variance)
+    share = covariance / safe.unsqueeze(-2)  # [i, k] = Q_ik / Q_kk
+    left = variance.unsqueeze(-1) - share * covariance
+    total = torch.zeros_like(mean)
+    for kink, jump in pieces.hinges():
+        distance = kink - mean
+        height = density(distance / safe.sqrt()) / safe.sqrt()
+        conditional = mean.unsqueeze(-1) + share * distance.unsqueeze(-2)  # [i, k]
+        output = fields.readout[..., None, None, :] @ _gaussian_mean(pieces, conditional, left)
+        given = fields.labels.to(mean)[:, None] - output.squeeze(-2)
+        total = total + jump * torch.where(frozen, torch.zeros_like(height), height) * given
+    return total
+
+
+def _gaussian_mean(pieces: Pieces, mean: Tensor, variance: Tensor) -> Tensor:
+    """Return E[g(x)] for x ~ N(mean, variance)."""
+    some = variance > 0
+    deviation = torch.where(some, variance, torch.ones_like(variance)).sqrt()
+    total = float(pieces.offsets[0]) + float(pieces.slopes[0]) * mean
+    for kink, jump in pieces.hinges():
+        above = mean - kink
+        ratio = above / deviation
+        hinge = above * torch.special.ndtr(ratio) + deviation * density(ratio)
+        total = total + jump * torch.where(some, hinge, above.clamp_min(0))
+    return total
