@@ -20,12 +20,12 @@ from __future__ import annotations
 
 from typing import final
 
-import torch
 from torch import Tensor
 
 from gmmdyn import OrderParameters
 from gmmdyn.interfaces import Errors, Fields, Integrator
 from gmmdyn_ode.problem import Problem
+from gmmdyn_ode.signal import ErrorSignal
 from gmmdyn_ode.state import State
 
 
@@ -41,19 +41,14 @@ class Dynamics:
     def __init__(self, problem: Problem, integrator: Integrator) -> None:
         self._problem = problem
         self._integrator = integrator
-        self._labels, self._priors = problem.labels, problem.priors
+        self._signal = ErrorSignal(
+            problem.priors, problem.label_noise, problem.batch_size, integrator
+        )
         own = problem.overlaps.diagonal(dim1=-2, dim2=-1).mT  # (..., C, M)
         variances = problem.variances.expand(*problem.variances.shape[:-2], *own.shape[-2:])
-        lengths = variances + own * problem.inverse_dim[..., None, None]
-        self._flips = problem.label_noise.requires_grad or bool((problem.label_noise > 0).any())
-        if self._flips:
-            wrong = problem.label_noise.unsqueeze(-1)
-            self._labels = torch.cat([problem.labels, -problem.labels])
-            self._priors = torch.cat([problem.priors * (1 - wrong), problem.priors * wrong], -1)
-            variances, lengths = (torch.cat([part, part], -2) for part in (variances, lengths))
-        column = self._priors.unsqueeze(-1)
-        self._stein_weights = (column * variances).mT  # (..., M, C)
-        self._noise_weights = (column * lengths / problem.batch_size[..., None, None]).mT
+        # Transposed: (..., M, C)
+        self._variances = variances.mT
+        self._lengths = (variances + own * problem.inverse_dim[..., None, None]).mT
         self._covariance_weights = problem.share.unsqueeze(-2) * problem.variances
         # The squared mean gradient, which a batch of one sample does not show.
         self._squared = bool((problem.batch_size > 1).any())
@@ -79,17 +74,10 @@ class Dynamics:
             The derivatives, of the shapes of the state.
         """
         problem = self._problem
-        fields = self.fields(state)
-        if self._flips:
-            fields = self._flipped(fields)
-        moments = self._integrator.moments(fields)
-        drive = self._priors.unsqueeze(-1) * moments.drive
-        if self._flips:
-            right, wrong = drive.chunk(2, -2)
-            drive = right + wrong
-        drive = drive.unsqueeze(-3)  # (..., 1, C, K)
-        stein = _weighted(self._stein_weights, moments.stein)
-        noise = _weighted(self._noise_weights, moments.noise)
+        signal = self._signal(self.fields(state))
+        drive = signal.drive.unsqueeze(-3)  # (..., 1, C, K)
+        stein = _weighted(self._variances, signal.stein)
+        noise = _weighted(self._lengths, signal.noise)
         pull = problem.overlaps.mT @ drive  # (..., M, C, K)
         if self._squared:
             noise = noise + self._mean_share[..., None, None, None] * (drive.mT @ pull)
@@ -100,20 +88,11 @@ class Dynamics:
         dr = gain * (pull + state.r @ stein.mT) - fade[cube] * state.r
         growth = gain.mT * (drive.mT @ state.r + stein @ state.q)
         dq = growth + growth.mT + gain.mT * gain * noise - 2 * fade[cube] * state.q
-        learned = (self._priors.unsqueeze(-2) @ moments.readout).squeeze(-2)
-        dv = problem.readout_learns.unsqueeze(-1) * (eta * learned - fade * state.v)
+        dv = problem.readout_learns.unsqueeze(-1) * (eta * signal.readout - fade * state.v)
         db = None
         if state.b is not None:
             db = eta * state.v * drive.sum((-3, -2)) - fade * state.b
         return State(dq, dr, dv, db)
-
-    def _flipped(self, fields: Fields) -> Fields:
-        """Return the fields of the clusters with true and with wrong labels."""
-        covariance = fields.covariance
-        if covariance.shape[-3] > 1:
-            covariance = torch.cat([covariance, covariance], -3)
-        mean = torch.cat([fields.mean, fields.mean], -2)
-        return fields._replace(mean=mean, covariance=covariance, labels=self._labels)
 
     def errors(self, state: State) -> Errors:
         """Return the errors at a state, averaged over clusters.
@@ -126,6 +105,10 @@ class Dynamics:
         return Errors(
             *(None if value is None else (value * priors).sum(-1) for value in by_cluster)  # type: ignore[arg-type]
         )
+
+    def overlap_rates(self, time: Tensor | float, state: State) -> OrderParameters:
+        """Return the time derivatives of Q, R, v (and b) at a state."""
+        return self.overlaps(self.derivative(time, state))
 
     def overlaps(self, state: State) -> OrderParameters:
         """Return Q, R, v (and b) of a state."""

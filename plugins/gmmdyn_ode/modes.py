@@ -72,7 +72,7 @@ def modes_of(mixture: GaussianMixture) -> Modes:
     """Find the modes of a mixture, once.
 
     Args:
-        mixture: isotropic, or with a covariance structure of "shared" or "commuting".
+        mixture: isotropic, or with covariances that commute.
 
     Returns:
         Its modes, on the CPU, float64.
@@ -91,12 +91,6 @@ def _find(mixture: GaussianMixture) -> Modes:
         variance = torch.full((1, 1), mixture.variance, dtype=torch.float64)
         overlaps = (means @ means.T / mixture.dim).unsqueeze(0)
         return Modes(torch.ones(1, dtype=torch.float64), variance, overlaps, None, None)
-    structure = mixture.covariance_structure
-    if structure not in ("shared", "commuting"):
-        raise IncompatibleError(
-            "the theory `ode` describes Gaussian mixtures whose cluster covariances are the same "
-            f"or commute, and the covariance here is {structure}; simulate it instead."
-        )
     if mixture.dim > _LARGEST:
         raise IncompatibleError(
             f"the theory `ode` diagonalises the covariance, which it does up to D = {_LARGEST}, "
@@ -134,8 +128,8 @@ def _common_basis(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rest = rotated - variances[:, :, None] * np.eye(len(basis))
     if np.abs(rest).max() > 1e-8 * scale:
         raise IncompatibleError(
-            "the theory `ode` describes cluster covariances that commute, and these do not; "
-            "simulate the mixture instead."
+            "the covariances of this mixture are said to commute, and these do not; call its "
+            "covariance structure `general`."
         )
     # Rounding leaves the null directions of a singular covariance slightly negative.
     return basis, np.where(np.abs(variances) < _SAME * scale, 0.0, variances)

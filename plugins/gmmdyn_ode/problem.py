@@ -19,6 +19,10 @@ from gmmdyn.interfaces import Activation, DataModel, GaussianMixture, Network, T
 from gmmdyn_ode.modes import Modes, modes_of
 from gmmdyn_ode.state import State
 
+NOT_ENOUGH = (
+    "Q, R and v do not fix the state when noise differs between directions; start the theory from "
+    "the weights of a network instead."
+)
 # Dimensions of each tensor beyond those of the batch.
 _OWN: Mapping[str, int] = {
     "share": 1,
@@ -100,26 +104,14 @@ class Problem(NamedTuple):
             IncompatibleError: if the equations do not describe it.
             ShapeError: if shapes do not fit together.
         """
-        mixture, two_layer, modes = parts_of(data_model, network, algorithm)
-        schedule = algorithm.learning_rate
-        if not isinstance(schedule, Schedule):
-            schedule = Schedule([0.0], [schedule])
+        mixture, two_layer = parts_of(data_model, network, algorithm)
+        modes = modes_of(mixture)
         return cls(
             share=modes.share,
             variances=modes.variances,
             overlaps=modes.overlaps,
-            inverse_dim=_number(1 / mixture.dim),
-            priors=mixture.priors.double().cpu(),
-            knots=torch.tensor(schedule.times, dtype=torch.float64),
-            rates=torch.tensor(schedule.rates, dtype=torch.float64),
-            weight_decay=_number(algorithm.weight_decay),
-            readout_learns=_number(float(algorithm.train_readout)),
-            batch_size=_number(float(algorithm.batch_size)),
-            label_noise=_number(algorithm.label_noise),
             initial=_start(mixture, modes, two_layer, initial),
-            labels=mixture.labels.double().cpu(),
-            activation=two_layer.activation,
-            loss=algorithm.loss_function,
+            **settings_of(mixture, two_layer, algorithm),
         )
 
     @property
@@ -163,23 +155,68 @@ class Problem(NamedTuple):
         Returns:
             The rates, of the batch shape.
         """
-        count = self.knots.shape[-1]
-        if count == 1:
-            return self.rates[..., 0]
-        t = torch.as_tensor(time, dtype=torch.float64, device=self.knots.device).unsqueeze(-1)
-        right = (self.knots <= t).sum(-1, keepdim=True).clamp(1, count - 1)
-        shape = np.broadcast_shapes(self.knots.shape, self.rates.shape, (*t.shape[:-1], count))
-        knots, rates = self.knots.expand(shape), self.rates.expand(shape)
-        right = right.expand(*shape[:-1], 1)
-        start, stop = knots.gather(-1, right - 1), knots.gather(-1, right)
-        weight = ((t - start) / (stop - start)).clamp(0, 1)
-        return torch.lerp(rates.gather(-1, right - 1), rates.gather(-1, right), weight).squeeze(-1)
+        return rate_at(self.knots, self.rates, time)
+
+
+def rate_at(knots: Tensor, rates: Tensor, time: Tensor | float) -> Tensor:
+    r"""Return a learning rate that is linear between knots and constant beyond them.
+
+    Args:
+        knots: times, shape `(..., n)`.
+        rates: at the knots, shape `(..., n)`.
+        time: t, shape `()` or that of the batch.
+
+    Returns:
+        The rates, of the batch shape.
+    """
+    count = knots.shape[-1]
+    if count == 1:
+        return rates[..., 0]
+    t = torch.as_tensor(time, dtype=torch.float64, device=knots.device).unsqueeze(-1)
+    right = (knots <= t).sum(-1, keepdim=True).clamp(1, count - 1)
+    shape = np.broadcast_shapes(knots.shape, rates.shape, (*t.shape[:-1], count))
+    knots, rates = knots.expand(shape), rates.expand(shape)
+    right = right.expand(*shape[:-1], 1)
+    start, stop = knots.gather(-1, right - 1), knots.gather(-1, right)
+    weight = ((t - start) / (stop - start)).clamp(0, 1)
+    return torch.lerp(rates.gather(-1, right - 1), rates.gather(-1, right), weight).squeeze(-1)
+
+
+def settings_of(
+    mixture: GaussianMixture, network: TwoLayerNetwork, algorithm: OnlineSGD
+) -> dict[str, Any]:
+    """Return what every form of the equations depends on, by the names of the attributes.
+
+    Args:
+        mixture: the mixture.
+        network: the network.
+        algorithm: the learning algorithm.
+
+    Returns:
+        All attributes of `Problem` but for the modes of the noise and the initial state.
+    """
+    schedule = algorithm.learning_rate
+    if not isinstance(schedule, Schedule):
+        schedule = Schedule([0.0], [schedule])
+    return {
+        "inverse_dim": _number(1 / mixture.dim),
+        "priors": mixture.priors.double().cpu(),
+        "knots": torch.tensor(schedule.times, dtype=torch.float64),
+        "rates": torch.tensor(schedule.rates, dtype=torch.float64),
+        "weight_decay": _number(algorithm.weight_decay),
+        "readout_learns": _number(float(algorithm.train_readout)),
+        "batch_size": _number(float(algorithm.batch_size)),
+        "label_noise": _number(algorithm.label_noise),
+        "labels": mixture.labels.double().cpu(),
+        "activation": network.activation,
+        "loss": algorithm.loss_function,
+    }
 
 
 def parts_of(
     data_model: DataModel, network: Network, algorithm: OnlineSGD
-) -> tuple[GaussianMixture, TwoLayerNetwork, Modes]:
-    """Return what the equations need of an experiment, or say which assumption fails.
+) -> tuple[GaussianMixture, TwoLayerNetwork]:
+    """Return the parts of an experiment, or say which assumption of all equations fails.
 
     Args:
         data_model: the data model.
@@ -187,7 +224,7 @@ def parts_of(
         algorithm: the learning algorithm.
 
     Returns:
-        The mixture, the network and the modes of the noise.
+        The mixture and the network.
 
     Raises:
         IncompatibleError: naming the assumption.
@@ -212,7 +249,7 @@ def parts_of(
         raise IncompatibleError(
             f"the theory `ode` describes the square loss, and not yet the {algorithm.loss} one."
         )
-    return data_model, network, modes_of(data_model)
+    return data_model, network
 
 
 def _number(value: float) -> Tensor:
@@ -237,9 +274,6 @@ def _start(
             f"and `v` {hidden} units; give shape {(clusters, hidden)}."
         )
     if len(modes.share) > 1:
-        raise IncompatibleError(
-            "Q, R and v do not fix the state when noise differs between directions; start the "
-            "theory from the weights of a network instead."
-        )
+        raise IncompatibleError(NOT_ENOUGH)
     state = initial.to(dtype=torch.float64, device="cpu")
     return State(state.Q.unsqueeze(-3), state.R.unsqueeze(-3), state.v, state.b)

@@ -8,6 +8,7 @@ evaluations and ends in an error that says when and what to do, with the part it
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -109,6 +110,14 @@ class _Counted(torch.nn.Module):
             self.states.append(y0.detach().clone())
 
 
+def _largest_part(sizes: list[int], value: Tensor) -> Tensor:
+    """Return the largest root mean square of the parts of a vector, or the size of a number."""
+    if value.ndim == 0:
+        return value.abs()
+    parts = torch.split_with_sizes(value, sizes)
+    return torch.stack([part.square().mean().sqrt() for part in parts]).max()
+
+
 def _grid(times: Tensor, step: float) -> Tensor:
     """Steps no longer than `step` that land on every recorded time."""
     pieces = [times[:1]]
@@ -124,6 +133,7 @@ def integrate(
     times: Tensor,
     options: Options,
     kinks: Tensor | None = None,
+    sizes: list[int] | None = None,
 ) -> Solution:
     """Solve y' = function(t, y).
 
@@ -134,6 +144,8 @@ def integrate(
         options: how to integrate.
         kinks: times at which the right-hand side is not smooth in t, shape `(n,)`; a step ends on
             each.
+        sizes: lengths of the parts of a state; the tolerances hold for the root mean square of
+            each. None: for that of the whole.
 
     Returns:
         The states at all times, or up to where the solver was stopped.
@@ -152,6 +164,8 @@ def integrate(
     else:
         # A step ends on each recorded time: the dense output is of low order.
         extra = {"step_t": ends}
+        if sizes is not None and len(sizes) > 1:
+            extra["norm"] = partial(_largest_part, sizes)
     try:
         states = odeint(
             counted,

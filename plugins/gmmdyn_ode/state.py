@@ -38,3 +38,7 @@ class State(NamedTuple):
             for part, shape in zip(parts, shapes, strict=True)
         )
         return State((q + q.mT) / 2, r, v, b[0] if b else None)
+
+    def sizes(self) -> list[int]:
+        """Return the length of the vector: all its numbers are alike."""
+        return [self.pack().shape[-1]]

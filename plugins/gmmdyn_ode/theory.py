@@ -12,12 +12,15 @@ from torch import Tensor
 
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn import integrator as build_integrator
-from gmmdyn.errors import ConvergenceError, RangeError
+from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError
 from gmmdyn.interfaces import DataModel, Integrator, Network, Theory
+from gmmdyn_ode.blocks import commutes
 from gmmdyn_ode.dynamics import Dynamics
-from gmmdyn_ode.problem import Problem, parts_of
+from gmmdyn_ode.equations import Equations, S
+from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
+from gmmdyn_ode.modes import modes_of
+from gmmdyn_ode.problem import NOT_ENOUGH, Problem, parts_of
 from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, integrate
-from gmmdyn_ode.state import State
 
 
 @final
@@ -26,8 +29,9 @@ class ODE(Theory):
 
     Exact as D grows at fixed K and t = updates/D, for any activation and any Gaussian mixture whose
     cluster covariances are isotropic, the same, or commute; no direction of the noise may hold a
-    finite share of it all. Mini-batches, schedules of the learning rate and label noise are in the
-    equations. Everything is computed in float64.
+    finite share of it all. Covariances that do not commute are solved too, in matrices with K D
+    rows, of which there may be 2,000. Mini-batches, schedules of the learning rate and label noise
+    are in the equations. Everything is computed in float64.
 
     Args:
         integrator: a registered name, an `Integrator`, or `"auto"`: `"preintegrated"` for a
@@ -79,7 +83,11 @@ class ODE(Theory):
 
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
-        parts_of(data_model, network, algorithm)
+        mixture, two_layer = parts_of(data_model, network, algorithm)
+        if commutes(mixture):
+            modes_of(mixture)
+        else:
+            check_size(mixture, two_layer)
 
     def _problem(
         self,
@@ -87,13 +95,13 @@ class ODE(Theory):
         network: Network,
         algorithm: OnlineSGD,
         state: OrderParameters | None,
-    ) -> Problem:
-        problem = Problem.of(data_model, network, algorithm, state)
+    ) -> Problem | MatrixProblem:
+        problem = problem_of(data_model, network, algorithm, state)
         if self._infinite:
             problem = problem._replace(inverse_dim=torch.zeros_like(problem.inverse_dim))
         return problem
 
-    def _prepared(self, problem: Problem) -> Integrator:
+    def _prepared(self, problem: Problem | MatrixProblem) -> Integrator:
         """Return the integrator, ready for a problem; `"auto"` is settled once for each kind."""
         integrator = self._integrator
         if not isinstance(integrator, Integrator):
@@ -116,9 +124,11 @@ class ODE(Theory):
     ) -> OrderParameters:
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
         problem = self._problem(data_model, network, algorithm, state)
-        dynamics = Dynamics(problem, self._prepared(problem))
+        integrator = self._prepared(problem)
         with torch.no_grad():
-            return dynamics.overlaps(dynamics.derivative(time, problem.initial))
+            if isinstance(problem, Problem):
+                return Dynamics(problem, integrator).overlap_rates(time, problem.initial)
+            return MatrixDynamics(problem, integrator).overlap_rates(time, problem.initial)
 
     def solve(
         self,
@@ -134,19 +144,17 @@ class ODE(Theory):
         grid = checks.array("times", times, (None,))
         if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
             raise RangeError("`times` must increase strictly from one to the next.")
-        start = problem.initial
         integrator = self._prepared(problem)
-        dynamics = Dynamics(problem, integrator)
         options = self._options(integrator, problem)
         with torch.no_grad():
-            solution = integrate(
-                lambda t, flat: dynamics.derivative(t, start.unpack(flat)).pack(),
-                start.pack(),
-                grid,
-                options,
-                kinks=problem.knots,
-            )
-            trajectory = _trajectory(grid, solution, start, dynamics)
+            if isinstance(problem, Problem):
+                modes = Dynamics(problem, integrator)
+                solution, trajectory = _solved(modes, problem.initial, grid, options, problem.knots)
+            else:
+                matrices = MatrixDynamics(problem, integrator)
+                solution, trajectory = _solved(
+                    matrices, problem.initial, grid, options, problem.knots
+                )
         spec = integrator.spec
         about = {
             **options._asdict(),
@@ -163,7 +171,7 @@ class ODE(Theory):
             raise ConvergenceError(f"the theory `ode` stopped at {when}: {why}.", trajectory)
         return trajectory
 
-    def _options(self, integrator: Integrator, problem: Problem) -> Options:
+    def _options(self, integrator: Integrator, problem: Problem | MatrixProblem) -> Options:
         """Settle tolerances: below the jumps of the right-hand side no step would be accepted."""
         jumps = not (integrator.smooth or problem.activation.smooth)
         default = max(1e-6, 0.1 * integrator.relative_error) if jumps else 1e-6
@@ -172,24 +180,66 @@ class ODE(Theory):
         return Options(self._method, rtol, atol, self._step, self._limit)
 
 
-def _trajectory(
-    grid: Tensor, solution: Solution, start: State, dynamics: Dynamics
-) -> Trajectory | None:
+def problem_of(
+    data_model: DataModel,
+    network: Network,
+    algorithm: OnlineSGD,
+    initial: OrderParameters | None,
+) -> Problem | MatrixProblem:
+    """Return the problem of an experiment in the form that its covariances need.
+
+    Args:
+        data_model: the data model.
+        network: the network.
+        algorithm: the learning algorithm.
+        initial: where to start; None is the present weights of the network.
+
+    Returns:
+        The problem.
+
+    Raises:
+        IncompatibleError: if the equations do not describe it.
+        ShapeError: if shapes do not fit together.
+    """
+    mixture, two_layer = parts_of(data_model, network, algorithm)
+    if commutes(mixture):
+        return Problem.of(mixture, two_layer, algorithm, initial)
+    if initial is not None:
+        raise IncompatibleError(NOT_ENOUGH)
+    return MatrixProblem.of(mixture, two_layer, algorithm)
+
+
+def _solved(
+    equations: Equations[S], start: S, grid: Tensor, options: Options, kinks: Tensor
+) -> tuple[Solution, Trajectory | None]:
+    solution = integrate(
+        lambda t, flat: equations.derivative(t, start.unpack(flat)).pack(),
+        start.pack(),
+        grid,
+        options,
+        kinks,
+        start.sizes(),
+    )
     if not solution.states:
-        return None
+        return solution, None
     # One time after another: all at once would hold every point of every time in memory.
-    errors = [dynamics.errors(start.unpack(flat)) for flat in solution.states]
-    state = dynamics.overlaps(start.unpack(torch.stack(solution.states)))
-    curves = {"Q": state.Q, "R": state.R, "v": state.v}
-    if state.b is not None:
-        curves["b"] = state.b
+    errors, overlaps = [], []
+    for flat in solution.states:
+        state = start.unpack(flat)
+        errors.append(equations.errors(state))
+        overlaps.append(equations.overlaps(state))
+    curves = {
+        name: torch.stack([getattr(o, name) for o in overlaps])
+        for name in ("Q", "R", "v", "b")
+        if getattr(overlaps[0], name) is not None
+    }
     spread: dict[str, Tensor] = {}
     for name in ("pmse", "classification_error", "loss"):
         values = [getattr(e, name) for e in errors]
         if None not in values:
             curves[name] = torch.stack(values)
             spread[name] = torch.stack([getattr(e, f"{name}_se") for e in errors])
-    return Trajectory(
+    return solution, Trajectory(
         times=grid[: len(solution.states)].numpy(),
         curves={name: value.numpy() for name, value in curves.items()},
         source="theory",

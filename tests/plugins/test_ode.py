@@ -206,15 +206,8 @@ def test_blow_up_says_when():
 
 
 def test_it_refuses_what_it_does_not_describe():
-    mixture = gd.data_model(
-        "random-covariance", means=torch.eye(2, 8), labels=[-1, 1], per_cluster=True
-    )
-    network = committee(mixture)
-    with pytest.raises(IncompatibleError, match="same or commute, and the covariance here is gen"):
-        gd.theory("ode").check(mixture, network, gd.OnlineSGD(0.1))
-    with pytest.raises(IncompatibleError, match="simulate it instead"):
-        gd.Experiment(mixture, network, gd.OnlineSGD(0.1)).solve("ode", 1)
     shared = gd.data_model("random-covariance", means=torch.eye(2, 8), labels=[-1, 1])
+    network = committee(shared)
     state = network.order_parameters(shared)
     with pytest.raises(IncompatibleError, match="start the theory from the weights"):
         gd.theory("ode").derivative(shared, network, gd.OnlineSGD(0.1), state)
