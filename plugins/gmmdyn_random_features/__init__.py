@@ -2,6 +2,12 @@
 
 from gmmdyn import hookimpl
 from gmmdyn.interfaces import Theory
+from gmmdyn_random_features.dynamics import LearningCurve as LearningCurve
+from gmmdyn_random_features.dynamics import Modes as Modes
+from gmmdyn_random_features.dynamics import learning_curve as learning_curve
+from gmmdyn_random_features.dynamics import mean_weights as mean_weights
+from gmmdyn_random_features.dynamics import modes as modes
+from gmmdyn_random_features.learning import RandomFeaturesDynamics as RandomFeaturesDynamics
 from gmmdyn_random_features.limits import Limit as Limit
 from gmmdyn_random_features.limits import limit_constant as limit_constant
 from gmmdyn_random_features.limits import limit_errors as limit_errors
@@ -17,5 +23,8 @@ from gmmdyn_random_features.theory import RandomFeatures as RandomFeatures
 
 @hookimpl
 def gmmdyn_theories() -> dict[str, type[Theory]]:
-    """Register the theory."""
-    return {"random-features": RandomFeatures}
+    """Register the theories."""
+    return {
+        "random-features": RandomFeatures,
+        "random-features-dynamics": RandomFeaturesDynamics,
+    }
