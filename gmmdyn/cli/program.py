@@ -40,6 +40,11 @@ def run(words: Sequence[str]) -> None:
 
         run_sweep(arguments)
         return
+    if name == "random-features":
+        from gmmdyn.cli.random_features import run_random_features
+
+        run_random_features(arguments)
+        return
     if name in RUNS:
         from gmmdyn.cli.runs import run_command
 

@@ -18,10 +18,11 @@ THEORY = "theory.nc"
 ERRORS = "errors.png"
 ORDER_PARAMETERS = "order_parameters.png"
 REPORT = "report.html"
+FEATURE_ERRORS = "random_features.nc"
 SWEEP = "sweep.yaml"
 SWEEP_RESULT = "sweep.nc"
 PHASE_DIAGRAM = "phase_diagram.png"
-_OURS = {CONFIG, SIMULATION, THEORY, ERRORS, ORDER_PARAMETERS, REPORT}
+_OURS = {CONFIG, SIMULATION, THEORY, ERRORS, ORDER_PARAMETERS, REPORT, FEATURE_ERRORS}
 
 
 def default_target(source: str) -> Path:

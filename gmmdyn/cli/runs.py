@@ -87,6 +87,11 @@ def draw_again(run: Path) -> None:
         DataError: if it is none.
         OutputError: if the figures cannot be written.
     """
+    if (run / places.FEATURE_ERRORS).is_file():
+        from gmmdyn.cli import random_features
+
+        random_features.draw_again(run)
+        return
     if not (run / places.SIMULATION).is_file():
         raise DataError(f"`{run}` has no `{places.SIMULATION}`; give the directory of a run.")
     has_theory = (run / places.THEORY).is_file()

@@ -8,6 +8,7 @@ from gmmdyn_random_features.dynamics import learning_curve as learning_curve
 from gmmdyn_random_features.dynamics import mean_weights as mean_weights
 from gmmdyn_random_features.dynamics import modes as modes
 from gmmdyn_random_features.learning import RandomFeaturesDynamics as RandomFeaturesDynamics
+from gmmdyn_random_features.limit_theory import RandomFeaturesLimit as RandomFeaturesLimit
 from gmmdyn_random_features.limits import Limit as Limit
 from gmmdyn_random_features.limits import limit_constant as limit_constant
 from gmmdyn_random_features.limits import limit_errors as limit_errors
@@ -27,4 +28,5 @@ def gmmdyn_theories() -> dict[str, type[Theory]]:
     return {
         "random-features": RandomFeatures,
         "random-features-dynamics": RandomFeaturesDynamics,
+        "random-features-limit": RandomFeaturesLimit,
     }

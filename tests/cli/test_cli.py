@@ -215,9 +215,9 @@ def test_networks_without_order_parameters_run_too(tmp_path, capsys):
     words += ["--network.ratio=1.5", "--simulation.replicas=2"]
     first, second = tmp_path / "first", tmp_path / "second"
     assert main(["simulate", "xor-random-features", *words, f"--output={first}"]) == 0
-    assert names(first) == {"config.yaml", "simulation.nc", "errors.png"}
+    assert names(first) == {"config.yaml", "simulation.nc", "errors.png", "report.html"}
     assert main(["plot", str(first)]) == 0
     theory = "--theory.name=random-features"
     assert main(["solve", "xor-random-features", theory, *words, f"--output={second}"]) == 0
     assert "classification error" in capsys.readouterr().out
-    assert names(second) == {"config.yaml", "theory.nc"}
+    assert names(second) == {"config.yaml", "theory.nc", "report.html"}

@@ -1,0 +1,113 @@
+"""Errors of random features against the noise, and their collapse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from scipy.special import ndtr, ndtri
+
+from gmmdyn.plot import style
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def plot_feature_errors(dataset: xr.Dataset, path: str | Path | None = None) -> Figure:
+    r"""Draw the classification error of random features against the noise.
+
+    Args:
+        dataset: from `gmmdyn.feature_errors.feature_errors`.
+        path: a PNG or PDF file to write as well; an existing one is replaced.
+
+    Returns:
+        One row for each geometry. On the left the error against $\sigma$: finite D as points, the
+        mean over seeds with its standard deviation where there are several; the limit of large D as
+        lines, where it is known; the Bayes error dashed. On the right, where the limit is
+        known, the same against $\sigma D^{1/4}/\gamma^{1/4}$, on which it collapses.
+
+    Raises:
+        RangeError: if the ending of `path` is unknown.
+        OutputError: if it cannot be written.
+    """
+    collapses = bool(np.isfinite(dataset["limit_classification_error"]).any())
+    names = dataset["geometry"].to_numpy()
+    pairs = [(d, g) for d in dataset["dim"].to_numpy() for g in dataset["ratio"].to_numpy()]
+    hues = style.colours(len(pairs))
+    with mpl.rc_context(style.RC):
+        figure = style.new_figure(9.6 if collapses else 5.8, 0.9 + 3.4 * len(names))
+        panels = figure.subplots(len(names), 1 + collapses, squeeze=False, sharey=True)
+        for name, row in zip(names, panels, strict=True):
+            part = dataset.sel(geometry=name)
+            for (dim, ratio), hue in zip(pairs, hues, strict=True):
+                one = part.sel(dim=dim, ratio=ratio)
+                sigma = one["sigma"].to_numpy()
+                _draw(row[0], sigma, one, hue)
+                if collapses:
+                    _draw(row[1], sigma * (dim / ratio) ** 0.25, one, hue)
+            _draw_bayes(row[0], part)
+            row[0].set_ylabel("classification error")
+            row[0].set_title(f"{name}", loc="left")
+            for axes, label in zip(
+                row, (r"noise $\sigma$", r"$\sigma\, D^{1/4} / \gamma^{1/4}$"), strict=False
+            ):
+                axes.axhline(0.5, color="0.75", linewidth=0.8, zorder=0)
+                axes.set(ylim=(-0.012, 0.53), xlabel=label)
+                style.logarithmic_axis(axes, "x")
+        settings = json.loads(dataset.attrs["settings"])
+        figure.suptitle(
+            f"random features · {settings['activation']} · {settings['snr']} SNR"
+            + (f" · ridge {settings['ridge']:g}" if settings["ridge"] else "")
+            + (f" · {dataset.sizes['seed']} projections" if dataset.sizes["seed"] > 1 else "")
+        )
+        handles = [
+            Line2D([], [], color=hue, marker="o", mfc="w", ls="", label=f"D = {d}, γ = {g:g}")
+            for (d, g), hue in zip(pairs, hues, strict=True)
+        ]
+        if collapses:
+            handles.append(Line2D([], [], color="0.3", label="D → ∞"))
+        handles.append(Line2D([], [], color=style.BAYES, linestyle="--", label="Bayes error"))
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
+    if path is not None:
+        style.save_figure(figure, path)
+    return figure
+
+
+def _draw(axes: Axes, x: np.ndarray, one: xr.Dataset, hue: str) -> None:
+    order = np.argsort(x)
+    values = one["classification_error"]
+    spread = values.std("seed", ddof=1).to_numpy()[order] if values.sizes["seed"] > 1 else None
+    axes.errorbar(
+        x[order],
+        values.mean("seed").to_numpy()[order],
+        yerr=spread,
+        fmt="o",
+        color=hue,
+        markerfacecolor="white",
+        zorder=3,
+    )
+    limit = one["limit_classification_error"].to_numpy()[order]
+    axes.plot(*_between(x[order], limit), color=hue, linewidth=1.2, zorder=2)
+
+
+def _draw_bayes(axes: Axes, part: xr.Dataset) -> None:
+    order = np.argsort(part["sigma"].to_numpy())
+    bayes = part["bayes_error"].isel(dim=0).to_numpy()[order]
+    x = part["sigma"].to_numpy()[order]
+    axes.plot(*_between(x, bayes), color=style.BAYES, linestyle="--", linewidth=1.3, zorder=1)
+
+
+def _between(x: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fill in a smooth curve: these errors are normal tails beyond about a power of x."""
+    known = (errors > 0) & (errors < 0.5)
+    if known.sum() < 2:
+        return x, errors
+    fine = np.geomspace(x[known][0], x[known][-1], 200)
+    tails = np.exp(np.interp(np.log(fine), np.log(x[known]), np.log(-ndtri(errors[known]))))
+    return fine, ndtr(-tails)
