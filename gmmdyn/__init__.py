@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gmmdyn.interfaces import Theory as Theory
     from gmmdyn.interfaces import TwoLayerNetwork as TwoLayerNetwork
     from gmmdyn.losses import Loss as Loss
+    from gmmdyn.many import solve_many as solve_many
     from gmmdyn.order_parameters import OrderParameters as OrderParameters
     from gmmdyn.schedule import Schedule as Schedule
     from gmmdyn.sweeping import sweep as sweep
@@ -63,6 +64,7 @@ _HOME = {
     "Theory": "interfaces",
     "TwoLayerNetwork": "interfaces",
     "Loss": "losses",
+    "solve_many": "many",
     "OrderParameters": "order_parameters",
     "Schedule": "schedule",
     "sweep": "sweeping",

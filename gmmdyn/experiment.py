@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gmmdyn import components
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ArgumentError, ConvergenceError, ShapeError
 from gmmdyn.interfaces import Component, DataModel, GaussianMixture, Network, Theory
@@ -118,7 +119,7 @@ class Experiment:
                 checkpoint=checkpoint,
                 resume=resume,
             )
-        return self._described(trajectory)
+        return self.described(trajectory)
 
     def solve(
         self,
@@ -148,7 +149,7 @@ class Experiment:
                 which assumption fails.
             ConvergenceError: if the solver gives up; `partial` has what it had.
         """
-        chosen = self._theory(theory, options)
+        chosen = build_theory(theory, options)
         grid = np.array([np.inf])
         if chosen.follows_time:
             grid = settle_times(duration, times, self.data_model.dim)
@@ -160,7 +161,7 @@ class Experiment:
                 times=grid,
                 initial=initial,
             )
-        return self._described(trajectory)
+        return self.described(trajectory)
 
     def check(self, theory: str | Theory = "ode", **options: Any) -> None:
         """Say whether a theory describes the experiment.
@@ -172,17 +173,7 @@ class Experiment:
         Raises:
             IncompatibleError: naming the assumption that fails.
         """
-        self._theory(theory, options).check(self.data_model, self.network, self.algorithm)
-
-    @staticmethod
-    def _theory(theory: str | Theory, options: Mapping[str, Any]) -> Theory:
-        from gmmdyn.components import theory as build_theory
-
-        if not isinstance(theory, Theory):
-            return build_theory(theory, **options)
-        if options:
-            raise ArgumentError("options go with the name of a theory, not with a theory itself.")
-        return theory
+        build_theory(theory, options).check(self.data_model, self.network, self.algorithm)
 
     @contextmanager
     def _partial_described(self) -> Iterator[None]:
@@ -191,11 +182,18 @@ class Experiment:
             yield
         except ConvergenceError as error:
             if error.partial is not None:
-                error.partial = self._described(error.partial)
+                error.partial = self.described(error.partial)
             raise
 
-    def _described(self, trajectory: Trajectory) -> Trajectory:
-        """Add to a trajectory what is needed to run it again."""
+    def described(self, trajectory: Trajectory) -> Trajectory:
+        """Add to a trajectory of this experiment what is needed to run it again.
+
+        Args:
+            trajectory: made by a run or a theory.
+
+        Returns:
+            The trajectory, with more metadata.
+        """
         about: dict[str, Any] = {
             "experiment": self.description(),
             "dim": self.data_model.dim,
@@ -258,6 +256,27 @@ class Experiment:
             "network": describe(self.network, _MOST_NUMBERS),
             "algorithm": plain(asdict(self.algorithm)),
         }
+
+
+def build_theory(theory: str | Theory, options: Mapping[str, Any]) -> Theory:
+    """Return a theory that a caller gave by name or as an object.
+
+    Args:
+        theory: a registered name, or a `Theory`.
+        options: keywords of its class; none with an object.
+
+    Returns:
+        The theory.
+
+    Raises:
+        UnknownComponentError: if no plugin registers the name.
+        ArgumentError: if an option is unknown, or goes with an object.
+    """
+    if not isinstance(theory, Theory):
+        return components.theory(theory, **options)
+    if options:
+        raise ArgumentError("options go with the name of a theory, not with a theory itself.")
+    return theory
 
 
 def describe(component: Any, most: float = math.inf) -> dict[str, Any]:

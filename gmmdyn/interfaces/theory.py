@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.errors import GmmdynError
 from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.data_model import DataModel
 from gmmdyn.interfaces.network import Network
@@ -66,6 +67,32 @@ class Theory(Component, abc.ABC):
             IncompatibleError: as `check`.
             ConvergenceError: if the solver gives up; what it had is in `partial`.
         """
+
+    def solve_many(
+        self,
+        problems: Sequence[tuple[DataModel, Network, OnlineSGD]],
+        *,
+        times: Sequence[float] | np.ndarray,
+        initial: Sequence[OrderParameters | None] | None = None,
+    ) -> list[Trajectory | GmmdynError]:
+        """Predict many experiments; one after another unless overridden.
+
+        Args:
+            problems: the data model, network and learning algorithm of each.
+            times: as of `solve`, the same for all.
+            initial: where each starts; None is the present weights of its network, for all of them
+                if it stands for the sequence.
+
+        Returns:
+            For each problem in turn its trajectory, or the error that it ended in.
+        """
+        results: list[Trajectory | GmmdynError] = []
+        for parts, start in zip(problems, initial or [None] * len(problems), strict=True):
+            try:
+                results.append(self.solve(*parts, times=times, initial=start))
+            except GmmdynError as error:
+                results.append(error)
+        return results
 
     @abc.abstractmethod
     def derivative(

@@ -2,6 +2,10 @@
 
 from gmmdyn import hookimpl
 from gmmdyn.interfaces import Theory
+from gmmdyn_ode.flow import Flow as Flow
+from gmmdyn_ode.flow import flow as flow
+from gmmdyn_ode.problem import Problem as Problem
+from gmmdyn_ode.state import State as State
 from gmmdyn_ode.theory import ODE as ODE
 
 

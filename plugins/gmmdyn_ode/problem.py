@@ -6,7 +6,7 @@ gradients they make a solution differentiable in each of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -143,8 +143,37 @@ class Problem(NamedTuple):
         """Return the problem with its batch shape in every tensor."""
         batch = self.batch_shape
         return self.mapped(
-            lambda value, own: value.expand(*batch, *value.shape[value.ndim - own :])
+            lambda value, own: value.expand((*batch, *value.shape[value.ndim - own :]))
         )
+
+    @classmethod
+    def stack(cls, problems: Sequence[Problem]) -> Problem:
+        """Return one problem with a first dimension for several of them.
+
+        Args:
+            problems: at least one, of the same `kind`.
+
+        Returns:
+            The batch.
+        """
+        first, *_ = problems
+        joined: dict[str, Any] = {
+            name: torch.stack([getattr(problem, name) for problem in problems]) for name in _OWN
+        }
+        q, r, v, *b = (
+            torch.stack(parts)
+            for parts in zip(*(problem.initial for problem in problems), strict=True)
+            if parts[0] is not None
+        )
+        return first._replace(initial=State(q, r, v, b[0] if b else None), **joined)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What problems must have in common to be stacked."""
+        shapes = tuple(getattr(self, name).shape for name in _OWN)
+        starts = tuple(None if part is None else part.shape for part in self.initial)
+        labels = (*self.labels.tolist(),)
+        return (_same(self.activation), type(self.loss), labels, starts, shapes)
 
     def rate(self, time: Tensor | float) -> Tensor:
         r"""Return $\eta(t)$.
@@ -211,6 +240,15 @@ def settings_of(
         "activation": network.activation,
         "loss": algorithm.loss_function,
     }
+
+
+def _same(activation: Activation) -> object:
+    """What two activations share if they are the same function."""
+    spec = activation.spec
+    plain = (str, int, float, bool)
+    if spec is None or not all(isinstance(value, plain) for value in spec.options.values()):
+        return id(activation)
+    return type(activation), tuple(sorted(spec.options.items()))
 
 
 def parts_of(

@@ -7,18 +7,46 @@ evaluations and ends in an error that says when and what to do, with the part it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from gmmdyn.errors import GmmdynError, NotPositiveError
+from gmmdyn import checks
+from gmmdyn.errors import GmmdynError, NotPositiveError, RangeError
 
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 FIXED = ("euler", "midpoint", "rk4", "heun3")
+
+
+# No order parameter of a run that goes well is this many times the largest one of the start.
+_HUGE = 1e6
+
+# Why a solver stops, and what to do.
+EXHAUSTED = (
+    "it took the {limit} evaluations allowed; loosen `rtol` and `atol`, take a smooth integrator "
+    "or a fixed step (`method='rk4', step=…`), or raise `max_evaluations`"
+)
+BLOW_UP = (
+    "the order parameters grew beyond all bounds; lower the learning rate, or the step of a "
+    "fixed-step method"
+)
+STUCK = "its step became too small to go on; loosen `rtol` and `atol`, or take a smooth integrator"
+
+
+def bound_of(initial: Tensor) -> Tensor:
+    """Return what no entry of a state may exceed in size, for states of shape `(..., n)`."""
+    return _HUGE * initial.detach().abs().amax(-1).clamp_min(1.0)
+
+
+def why_stuck(state: Tensor, bound: Tensor) -> str:
+    """Return why the step has become too small, for one state."""
+    # Growth that ends at a finite time ends there before it can pass the bound.
+    return BLOW_UP if float(state.abs().max()) > 1e-3 * float(bound) else STUCK
 
 
 class StoppedError(GmmdynError, RuntimeError):
@@ -71,7 +99,11 @@ class _Counted(torch.nn.Module):
     """A right-hand side that counts, looks for blow-up, and keeps the states at recorded times."""
 
     def __init__(
-        self, function: Callable[[Tensor, Tensor], Tensor], times: list[float], limit: int
+        self,
+        function: Callable[[Tensor, Tensor], Tensor],
+        initial: Tensor,
+        times: list[float],
+        limit: int,
     ) -> None:
         super().__init__()
         self.function = function
@@ -79,15 +111,12 @@ class _Counted(torch.nn.Module):
         self.evaluations = 0
         self.states: list[Tensor] = []
         self._times = times
+        self.bound = bound_of(initial)
+        self.last = torch.tensor(times[0]), initial
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         if self.evaluations >= self.limit:
-            raise StoppedError(
-                float(t),
-                f"it took the {self.limit} evaluations allowed; loosen `rtol` and `atol`, take "
-                "a smooth integrator or a fixed step (`method='rk4', step=…`), or raise "
-                "`max_evaluations`",
-            )
+            raise StoppedError(float(t), EXHAUSTED.format(limit=self.limit))
         self.evaluations += 1
         try:
             rate = self.function(t, y)
@@ -96,15 +125,14 @@ class _Counted(torch.nn.Module):
                 float(t), f"{error} Tighten `rtol` and `atol`, or shorten `step`"
             ) from None
         if not bool(torch.isfinite(rate).all()):
-            raise StoppedError(
-                float(t),
-                "the order parameters grew beyond all bounds; lower the learning rate, or the "
-                "step of a fixed-step method",
-            )
+            raise StoppedError(float(t), BLOW_UP)
         return rate
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
         """Keep the state at the start of a step if that is a recorded time (torchdiffeq's hook)."""
+        self.last = t0, y0
+        if bool((y0.detach().abs().amax(-1) > self.bound).any()):
+            raise StoppedError(float(t0), BLOW_UP)
         position = len(self.states)
         if position < len(self._times) and float(t0) >= self._times[position]:
             self.states.append(y0.detach().clone())
@@ -125,6 +153,36 @@ def _grid(times: Tensor, step: float) -> Tensor:
         count = max(1, int(-(-(stop - start) // step)))
         pieces.append(torch.linspace(start, stop, count + 1, dtype=times.dtype)[1:])
     return torch.cat(pieces)
+
+
+def landing(times: Tensor, step: float | None, kinks: Tensor | None = None) -> dict[str, Any]:
+    """Return torchdiffeq's options that make a step end on each recorded time and each kink.
+
+    Args:
+        times: recorded, strictly increasing, shape `(T,)`.
+        step: size of a fixed step, or None for a method that chooses its own.
+        kinks: times at which the right-hand side is not smooth, any shape.
+
+    Returns:
+        Options of `odeint`.
+    """
+    ends = times[1:]
+    if kinks is not None:
+        inside = kinks[(kinks > times[0]) & (kinks < times[-1])].detach()
+        ends = torch.unique(torch.cat([ends, inside]))
+    if step is None:
+        # The dense output is of low order.
+        return {"step_t": ends}
+    grid = _grid(torch.cat([times[:1], ends]), step)
+    return {"grid_constructor": lambda *_: grid}
+
+
+def increasing(times: Sequence[float] | np.ndarray) -> Tensor:
+    """Return recorded times as a tensor, or say what is wrong with them."""
+    grid = checks.array("times", times, (None,))
+    if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
+        raise RangeError("`times` must increase strictly from one to the next.")
+    return grid
 
 
 def integrate(
@@ -152,20 +210,10 @@ def integrate(
     """
     if times.numel() == 1:
         return Solution([initial], 0, None)
-    counted = _Counted(function, times.tolist(), options.max_evaluations)
-    extra: dict[str, object]
-    ends = times[1:]
-    if kinks is not None:
-        inside = kinks[(kinks > times[0]) & (kinks < times[-1])]
-        ends = torch.unique(torch.cat([ends, inside.detach()]))
-    if options.step is not None:
-        grid = _grid(torch.cat([times[:1], ends]), options.step)
-        extra = {"grid_constructor": lambda *_: grid}
-    else:
-        # A step ends on each recorded time: the dense output is of low order.
-        extra = {"step_t": ends}
-        if sizes is not None and len(sizes) > 1:
-            extra["norm"] = partial(_largest_part, sizes)
+    counted = _Counted(function, initial, times.tolist(), options.max_evaluations)
+    extra = landing(times, options.step, kinks)
+    if options.step is None and sizes is not None and len(sizes) > 1:
+        extra["norm"] = partial(_largest_part, sizes)
     try:
         states = odeint(
             counted,
@@ -179,10 +227,7 @@ def integrate(
         return Solution(list(states), counted.evaluations, None)
     except StoppedError as stopped:
         return Solution(counted.states, counted.evaluations, stopped)
-    except AssertionError as error:  # torchdiffeq's "underflow in dt"
-        reached = float(times[len(counted.states) - 1]) if counted.states else float(times[0])
-        reason = (
-            f"its step became too small to go on ({error}); loosen `rtol` and `atol`, or take a "
-            "smooth integrator"
-        )
-        return Solution(counted.states, counted.evaluations, StoppedError(reached, reason))
+    except AssertionError:  # torchdiffeq's "underflow in dt"
+        time, state = counted.last
+        why = StoppedError(float(time), why_stuck(state, counted.bound))
+        return Solution(counted.states, counted.evaluations, why)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -12,15 +11,21 @@ from torch import Tensor
 
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn import integrator as build_integrator
-from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError
+from gmmdyn.errors import ConvergenceError, GmmdynError, RangeError
 from gmmdyn.interfaces import DataModel, Integrator, Network, Theory
 from gmmdyn_ode.blocks import commutes
 from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.equations import Equations, S
+from gmmdyn_ode.forms import problem_of
+from gmmdyn_ode.many import solve_together
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
 from gmmdyn_ode.modes import modes_of
-from gmmdyn_ode.problem import NOT_ENOUGH, Problem, parts_of
-from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, integrate
+from gmmdyn_ode.problem import Problem, parts_of
+from gmmdyn_ode.recording import Record, concluded, record
+from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, increasing, integrate
+
+# Problems solved at once: more would not fit into memory with the points of a sampling integrator.
+_TOGETHER = 64
 
 
 @final
@@ -141,35 +146,63 @@ class ODE(Theory):
     ) -> Trajectory:
         """Integrate the equations; see `Theory.solve`."""
         problem = self._problem(data_model, network, algorithm, initial)
-        grid = checks.array("times", times, (None,))
-        if grid.numel() == 0 or bool((grid.diff() <= 0).any()):
-            raise RangeError("`times` must increase strictly from one to the next.")
+        grid = increasing(times)
         integrator = self._prepared(problem)
         options = self._options(integrator, problem)
         with torch.no_grad():
             if isinstance(problem, Problem):
                 modes = Dynamics(problem, integrator)
-                solution, trajectory = _solved(modes, problem.initial, grid, options, problem.knots)
+                solution, found = _solved(modes, problem.initial, grid, options, problem.knots)
             else:
                 matrices = MatrixDynamics(problem, integrator)
-                solution, trajectory = _solved(
-                    matrices, problem.initial, grid, options, problem.knots
-                )
-        spec = integrator.spec
-        about = {
-            **options._asdict(),
-            "integrator": spec.name if spec else type(integrator).__name__,
-            "integration_error": integrator.relative_error,
-            "evaluations": solution.evaluations,
-        }
-        if trajectory is not None:
-            trajectory = replace(trajectory, metadata={"theory": "ode", "solver": about})
-        if solution.stopped is not None or trajectory is None:
-            when, why = "the start", "there was no state to begin with"
-            if solution.stopped is not None:
-                when, why = f"t = {solution.stopped.time:.6g}", solution.stopped.reason
-            raise ConvergenceError(f"the theory `ode` stopped at {when}: {why}.", trajectory)
-        return trajectory
+                solution, found = _solved(matrices, problem.initial, grid, options, problem.knots)
+        about = {**_about(integrator, options), "evaluations": solution.evaluations}
+        result = concluded(grid[: len(solution.states)], found, about, solution.stopped)
+        if isinstance(result, ConvergenceError):
+            raise result
+        return result
+
+    def solve_many(
+        self,
+        problems: Sequence[tuple[DataModel, Network, OnlineSGD]],
+        *,
+        times: Sequence[float] | np.ndarray,
+        initial: Sequence[OrderParameters | None] | None = None,
+    ) -> list[Trajectory | GmmdynError]:
+        """Solve problems of one kind together; see `Theory.solve_many`.
+
+        One kind is the same number of hidden units, clusters, modes of the noise and knots of the
+        schedule, the same labels, activation and loss. Each problem keeps its own steps. Together
+        they are solved with `"dopri5"` only, and not in the form for general covariances.
+        """
+        if self._method != "dopri5":
+            return super().solve_many(problems, times=times, initial=initial)
+        grid = increasing(times)
+        results: dict[int, Trajectory | GmmdynError] = {}
+        kinds: dict[object, list[tuple[int, Problem]]] = {}
+        starts = initial or [None] * len(problems)
+        for i, (parts, start) in enumerate(zip(problems, starts, strict=True)):
+            try:
+                problem = self._problem(*parts, start)
+            except GmmdynError as error:
+                results[i] = error
+                continue
+            if isinstance(problem, Problem):
+                kinds.setdefault(problem.kind, []).append((i, problem))
+            else:
+                results[i] = super().solve_many([parts], times=times, initial=[start])[0]
+        for group in kinds.values():
+            for begin in range(0, len(group), _TOGETHER):
+                indices, some = zip(*group[begin : begin + _TOGETHER], strict=True)
+                results.update(zip(indices, self._together(some, grid), strict=True))
+        return [results[i] for i in range(len(problems))]
+
+    def _together(
+        self, problems: Sequence[Problem], times: Tensor
+    ) -> Sequence[Trajectory | GmmdynError]:
+        integrator = self._prepared(problems[0])
+        options = self._options(integrator, problems[0])
+        return solve_together(problems, times, integrator, options, _about(integrator, options))
 
     def _options(self, integrator: Integrator, problem: Problem | MatrixProblem) -> Options:
         """Settle tolerances: below the jumps of the right-hand side no step would be accepted."""
@@ -180,38 +213,9 @@ class ODE(Theory):
         return Options(self._method, rtol, atol, self._step, self._limit)
 
 
-def problem_of(
-    data_model: DataModel,
-    network: Network,
-    algorithm: OnlineSGD,
-    initial: OrderParameters | None,
-) -> Problem | MatrixProblem:
-    """Return the problem of an experiment in the form that its covariances need.
-
-    Args:
-        data_model: the data model.
-        network: the network.
-        algorithm: the learning algorithm.
-        initial: where to start; None is the present weights of the network.
-
-    Returns:
-        The problem.
-
-    Raises:
-        IncompatibleError: if the equations do not describe it.
-        ShapeError: if shapes do not fit together.
-    """
-    mixture, two_layer = parts_of(data_model, network, algorithm)
-    if commutes(mixture):
-        return Problem.of(mixture, two_layer, algorithm, initial)
-    if initial is not None:
-        raise IncompatibleError(NOT_ENOUGH)
-    return MatrixProblem.of(mixture, two_layer, algorithm)
-
-
 def _solved(
     equations: Equations[S], start: S, grid: Tensor, options: Options, kinks: Tensor
-) -> tuple[Solution, Trajectory | None]:
+) -> tuple[Solution, Record | None]:
     solution = integrate(
         lambda t, flat: equations.derivative(t, start.unpack(flat)).pack(),
         start.pack(),
@@ -222,26 +226,14 @@ def _solved(
     )
     if not solution.states:
         return solution, None
-    # One time after another: all at once would hold every point of every time in memory.
-    errors, overlaps = [], []
-    for flat in solution.states:
-        state = start.unpack(flat)
-        errors.append(equations.errors(state))
-        overlaps.append(equations.overlaps(state))
-    curves = {
-        name: torch.stack([getattr(o, name) for o in overlaps])
-        for name in ("Q", "R", "v", "b")
-        if getattr(overlaps[0], name) is not None
+    return solution, record(solution.states, start, equations)
+
+
+def _about(integrator: Integrator, options: Options) -> dict[str, Any]:
+    """Return what a trajectory says of its solver."""
+    spec = integrator.spec
+    return {
+        **options._asdict(),
+        "integrator": spec.name if spec else type(integrator).__name__,
+        "integration_error": integrator.relative_error,
     }
-    spread: dict[str, Tensor] = {}
-    for name in ("pmse", "classification_error", "loss"):
-        values = [getattr(e, name) for e in errors]
-        if None not in values:
-            curves[name] = torch.stack(values)
-            spread[name] = torch.stack([getattr(e, f"{name}_se") for e in errors])
-    return solution, Trajectory(
-        times=grid[: len(solution.states)].numpy(),
-        curves={name: value.numpy() for name, value in curves.items()},
-        source="theory",
-        errors={name: value.numpy() for name, value in spread.items()},
-    )
