@@ -49,6 +49,10 @@ def why_stuck(state: Tensor, bound: Tensor) -> str:
     return BLOW_UP if float(state.abs().max()) > 1e-3 * float(bound) else STUCK
 
 
+# Sees the start of each accepted step, the state there and the length; may raise `StoppedError`.
+Watch = Callable[[float, Tensor, float], None]
+
+
 class StoppedError(GmmdynError, RuntimeError):
     """The solver was stopped at some time, for a reason.
 
@@ -88,11 +92,13 @@ class Solution(NamedTuple):
         states: flat states at the recorded times, in order.
         evaluations: of the right-hand side.
         stopped: why the solver ended early, or None.
+        stiff_from: when an explicit method was given up for an implicit one, or None.
     """
 
     states: list[Tensor]
     evaluations: int
     stopped: StoppedError | None
+    stiff_from: float | None = None
 
 
 class _Counted(torch.nn.Module):
@@ -136,6 +142,16 @@ class _Counted(torch.nn.Module):
         position = len(self.states)
         if position < len(self._times) and float(t0) >= self._times[position]:
             self.states.append(y0.detach().clone())
+
+
+class _Watched(_Counted):
+    """Shows the accepted steps of an adaptive method as well; others warn of such a hook."""
+
+    watch: Watch
+
+    def callback_accept_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
+        """Show a step (torchdiffeq's hook)."""
+        self.watch(float(t0), y0, float(dt))
 
 
 def _largest_part(sizes: list[int], value: Tensor) -> Tensor:
@@ -192,6 +208,7 @@ def integrate(
     options: Options,
     kinks: Tensor | None = None,
     sizes: list[int] | None = None,
+    watch: Watch | None = None,
 ) -> Solution:
     """Solve y' = function(t, y).
 
@@ -204,13 +221,18 @@ def integrate(
             each.
         sizes: lengths of the parts of a state; the tolerances hold for the root mean square of
             each. None: for that of the whole.
+        watch: sees every accepted step of an adaptive method.
 
     Returns:
         The states at all times, or up to where the solver was stopped.
     """
     if times.numel() == 1:
         return Solution([initial], 0, None)
-    counted = _Counted(function, initial, times.tolist(), options.max_evaluations)
+    arguments = (function, initial, times.tolist(), options.max_evaluations)
+    counted = _Counted(*arguments)
+    if watch is not None:
+        counted = _Watched(*arguments)
+        counted.watch = watch
     extra = landing(times, options.step, kinks)
     if options.step is None and sizes is not None and len(sizes) > 1:
         extra["norm"] = partial(_largest_part, sizes)

@@ -22,7 +22,8 @@ from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
 from gmmdyn_ode.modes import modes_of
 from gmmdyn_ode.problem import Problem, parts_of
 from gmmdyn_ode.recording import Record, concluded, record
-from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, increasing, integrate
+from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, increasing
+from gmmdyn_ode.stiff import IMPLICIT, follow
 
 # Problems solved at once: more would not fit into memory with the points of a sampling integrator.
 _TOGETHER = 64
@@ -41,9 +42,10 @@ class ODE(Theory):
     Args:
         integrator: a registered name, an `Integrator`, or `"auto"`: `"preintegrated"` for a
             piecewise-linear activation and `"sobol"` for any other.
-        method: an adaptive method of torchdiffeq (`"dopri5"`, `"dopri8"`, `"bosh3"`,
-            `"fehlberg2"`, `"adaptive_heun"`) or a fixed-step one (`"euler"`, `"midpoint"`,
-            `"rk4"`, `"heun3"`), which needs `step`.
+        method: `"auto"` is `"dopri5"`, and `"BDF"` from where the problem turns out stiff; or an
+            adaptive method of torchdiffeq (`"dopri5"`, `"dopri8"`, `"bosh3"`, `"fehlberg2"`,
+            `"adaptive_heun"`), an implicit one of SciPy (`"BDF"`, `"Radau"`, `"LSODA"`), or one
+            with a fixed `step` (`"euler"`, `"midpoint"`, `"rk4"`, `"heun3"`).
         rtol: relative tolerance of an adaptive step, positive; by default 1e-6, or a tenth of the
             integrator's error when that jumps (then nothing tighter is allowed to help).
         atol: absolute tolerance of an adaptive step, positive; by default a hundredth of `rtol`,
@@ -64,7 +66,7 @@ class ODE(Theory):
     def __init__(
         self,
         integrator: str | Integrator = "auto",
-        method: str = "dopri5",
+        method: str = "auto",
         rtol: float | None = None,
         atol: float | None = None,
         step: float | None = None,
@@ -76,7 +78,7 @@ class ODE(Theory):
             integrator = build_integrator(integrator)
         self._integrator = integrator
         self._chosen: dict[str, Integrator] = {}
-        self._method = checks.choice("method", method, (*ADAPTIVE, *FIXED))
+        self._method = checks.choice("method", method, ("auto", *ADAPTIVE, *FIXED, *IMPLICIT))
         self._rtol = None if rtol is None else checks.number("rtol", rtol, above=0)
         self._atol = None if atol is None else checks.number("atol", atol, above=0)
         self._step = None if step is None else checks.number("step", step, above=0)
@@ -149,14 +151,19 @@ class ODE(Theory):
         grid = increasing(times)
         integrator = self._prepared(problem)
         options = self._options(integrator, problem)
+        smooth = integrator.smooth or problem.activation.smooth
         with torch.no_grad():
             if isinstance(problem, Problem):
                 modes = Dynamics(problem, integrator)
-                solution, found = _solved(modes, problem.initial, grid, options, problem.knots)
+                solution, found = _solved(modes, problem, problem.initial, grid, options, smooth)
             else:
                 matrices = MatrixDynamics(problem, integrator)
-                solution, found = _solved(matrices, problem.initial, grid, options, problem.knots)
-        about = {**_about(integrator, options), "evaluations": solution.evaluations}
+                solution, found = _solved(matrices, problem, problem.initial, grid, options, smooth)
+        about = {
+            **_about(integrator, options),
+            "evaluations": solution.evaluations,
+            "stiff_from": solution.stiff_from,
+        }
         result = concluded(grid[: len(solution.states)], found, about, solution.stopped)
         if isinstance(result, ConvergenceError):
             raise result
@@ -175,7 +182,7 @@ class ODE(Theory):
         schedule, the same labels, activation and loss. Each problem keeps its own steps. Together
         they are solved with `"dopri5"` only, and not in the form for general covariances.
         """
-        if self._method != "dopri5":
+        if self._method not in ("auto", "dopri5"):
             return super().solve_many(problems, times=times, initial=initial)
         grid = increasing(times)
         results: dict[int, Trajectory | GmmdynError] = {}
@@ -201,7 +208,7 @@ class ODE(Theory):
         self, problems: Sequence[Problem], times: Tensor
     ) -> Sequence[Trajectory | GmmdynError]:
         integrator = self._prepared(problems[0])
-        options = self._options(integrator, problems[0])
+        options = self._options(integrator, problems[0])._replace(method="dopri5")
         return solve_together(problems, times, integrator, options, _about(integrator, options))
 
     def _options(self, integrator: Integrator, problem: Problem | MatrixProblem) -> Options:
@@ -214,15 +221,21 @@ class ODE(Theory):
 
 
 def _solved(
-    equations: Equations[S], start: S, grid: Tensor, options: Options, kinks: Tensor
+    equations: Equations[S],
+    problem: Problem | MatrixProblem,
+    start: S,
+    grid: Tensor,
+    options: Options,
+    smooth: bool,
 ) -> tuple[Solution, Record | None]:
-    solution = integrate(
+    solution = follow(
         lambda t, flat: equations.derivative(t, start.unpack(flat)).pack(),
         start.pack(),
         grid,
         options,
-        kinks,
+        problem.knots,
         start.sizes(),
+        smooth,
     )
     if not solution.states:
         return solution, None

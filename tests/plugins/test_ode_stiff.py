@@ -1,0 +1,123 @@
+"""Implicit methods, and the method that turns to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import gmmdyn as gd
+from gmmdyn.errors import ConvergenceError, IncompatibleError
+from gmmdyn_ode.solver import Options
+from gmmdyn_ode.stiff import IMPLICIT, follow, jacobian
+
+NO_KINKS = torch.zeros(0, dtype=torch.float64)
+
+
+def solved(function, start, times, method, kinks=NO_KINKS, limit=5000):
+    start = torch.tensor(start, dtype=torch.float64)
+    return follow(
+        function,
+        start,
+        torch.tensor(times, dtype=torch.float64),
+        Options(method, 1e-6, 1e-8, None, limit),
+        kinks,
+        [start.numel()],
+        smooth=True,
+    )
+
+
+@pytest.mark.parametrize("method", ["auto", *IMPLICIT])
+def test_a_fast_decay_to_a_slow_target_is_followed_across_a_kink(method):
+    """y' = -r (y - h(t)), h linear on both sides of t = 3: y = h - h'/r once 1/r has passed."""
+    rate, times = 1e4, [0.0, 1.0, 2.9, 3.5, 10.0]
+
+    def function(t, y):
+        return -rate * (y - (t - 3).abs() - torch.tensor([0.0, 1.0], dtype=torch.float64))
+
+    kinks = torch.tensor([3.0], dtype=torch.float64)
+    solution = solved(function, [1.0, 0.0], times, method, kinks)
+    found = torch.stack(solution.states)[1:, 0].numpy()
+    slope = np.array([-1, -1, 1, 1])
+    np.testing.assert_allclose(found, np.abs(np.array(times[1:]) - 3) - slope / rate, atol=1e-5)
+    assert solution.stopped is None
+    # Stability alone would take dopri5 6 * 10 * rate / 3.3 = 180,000 evaluations.
+    assert solution.evaluations < 1000
+    assert (solution.stiff_from is not None) == (method == "auto")
+
+
+def test_the_jacobian_of_a_linear_right_hand_side_is_its_matrix():
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(40, 40, generator=generator, dtype=torch.float64)
+    state = torch.randn(40, generator=generator, dtype=torch.float64)
+    found = jacobian(lambda t, y: y @ matrix.T + t, 0.3, state)
+    torch.testing.assert_close(found, matrix, atol=1e-6, rtol=0)
+
+
+def high_snr(**options):
+    """Units on the means of the XOR at |mu|² = D²: they decay at a rate of order 1,000."""
+    mixture = gd.data_model("xor", dim=400, variance=0.05, snr="high")
+    network = gd.network(
+        "committee", dim=400, hidden=4, init="informed", mixture=mixture, init_scale=0.1, seed=1
+    )
+    theory = gd.theory("ode", integrator=gd.integrator("preintegrated", log2_lines=5), **options)
+    return gd.Experiment(mixture, network, gd.OnlineSGD(0.1)), theory
+
+
+def test_all_methods_agree_on_the_high_snr_xor():
+    times = [0.0, 0.01]
+    found = {}
+    for method in ("dopri5", *IMPLICIT):
+        experiment, theory = high_snr(method=method)
+        found[method] = experiment.solve(theory, times=times)
+    explicit = found.pop("dopri5")
+    for curve in found.values():
+        for name in ("Q", "R", "v"):
+            scale = np.abs(explicit[name]).max()
+            np.testing.assert_allclose(curve[name], explicit[name], atol=2e-5 * scale)
+    assert np.ptp(explicit.pmse) > 1
+
+
+def test_a_stiff_problem_is_solved_to_long_times_by_turning_to_an_implicit_method():
+    experiment, theory = high_snr()
+    curve = experiment.solve(theory, times=[0.0, 0.04, 10.0, 1000.0])
+    about = curve.metadata["solver"]
+    assert about["method"] == "auto"
+    assert 0 < about["stiff_from"] < 0.04
+    assert about["evaluations"] < 1500  # dopri5: 9,350 to t = 1
+    assert curve.pmse[-1] < 1e-3
+
+
+def test_what_is_not_stiff_is_left_to_the_explicit_method():
+    mixture = gd.data_model("xor", dim=400)
+    network = gd.network("committee", dim=400, hidden=2, seed=1)
+    experiment = gd.Experiment(mixture, network, gd.OnlineSGD(0.1, 0.01))
+    rule = gd.integrator("preintegrated", log2_lines=4)
+    auto = experiment.solve("ode", times=[0, 100.0], integrator=rule)
+    plain = experiment.solve("ode", times=[0, 100.0], integrator=rule, method="dopri5")
+    assert auto.metadata["solver"]["stiff_from"] is None
+    np.testing.assert_array_equal(auto["Q"], plain["Q"])
+
+
+@pytest.mark.parametrize("method", IMPLICIT)
+def test_the_limit_of_evaluations_ends_with_what_there_was(method):
+    experiment, theory = high_snr(method=method, max_evaluations=60)
+    with pytest.raises(ConvergenceError, match="60 evaluations allowed") as caught:
+        experiment.solve(theory, times=[0.0, 1.0])
+    assert caught.value.partial is not None
+    assert caught.value.partial.times[0] == 0
+
+
+@pytest.mark.parametrize("method", ["BDF", "Radau"])
+def test_blow_up_ends_with_a_sentence(method):
+    solution = solved(lambda t, y: y**2, [1.0], [0.0, 0.5, 2.0], method)  # y = 1/(1 - t)
+    assert solution.stopped is not None
+    assert abs(solution.stopped.time - 1) < 1e-3
+    assert len(solution.states) == 2
+    np.testing.assert_allclose(float(solution.states[1]), 2, rtol=1e-4)
+
+
+def test_an_implicit_method_is_refused_where_there_is_no_jacobian():
+    experiment, _ = high_snr()
+    with pytest.raises(IncompatibleError, match=r"`BDF` needs the Jacobian.*take `dopri5`"):
+        experiment.solve("ode", 1, method="BDF", integrator="monte-carlo")
