@@ -99,6 +99,21 @@ def _check_mixture(mixture: GaussianMixture) -> None:
     assert products.shape in {(size, directions, mixture.dim) for size in (1, clusters)}, (
         "covariance_product returns (C, N, D) or (1, N, D)"
     )
+    axes = mixture.principal_axes()
+    if axes is not None:
+        rotation = torch.eye(mixture.dim) if axes.rotation is None else axes.rotation
+        rotation = rotation.to(probes)
+        assert torch.allclose(rotation.T @ rotation, torch.eye(mixture.dim).to(probes)), (
+            "the rotation of principal_axes is orthogonal"
+        )
+        assert bool((axes.scale >= 0).all()), "the scales of principal_axes are not negative"
+        turned = (probes @ rotation * axes.scale**2) @ rotation.T
+        assert torch.allclose(turned.expand_as(products), products, atol=1e-8), (
+            "the noise in principal_axes is not that of covariance_product"
+        )
+        assert torch.allclose(axes.centres @ rotation.T * math.sqrt(mixture.dim), mixture.means), (
+            "the centres of principal_axes are not the rotated means / sqrt(D)"
+        )
     variances = (products * probes).sum(-1).expand(clusters, -1)
     centres = mixture.means @ probes.T / math.sqrt(mixture.dim)
     for cluster, prior in enumerate(mixture.priors.tolist()):

@@ -18,6 +18,7 @@ from gmmdyn.interfaces.data_model import CovarianceStructure as CovarianceStruct
 from gmmdyn.interfaces.data_model import DataModel as DataModel
 from gmmdyn.interfaces.data_model import GaussianMixture as GaussianMixture
 from gmmdyn.interfaces.data_model import IsotropicMixture as IsotropicMixture
+from gmmdyn.interfaces.data_model import PrincipalAxes as PrincipalAxes
 from gmmdyn.interfaces.integrator import Errors as Errors
 from gmmdyn.interfaces.integrator import Fields as Fields
 from gmmdyn.interfaces.integrator import Integrator as Integrator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from typing import Literal, NamedTuple, final
 
 import torch
@@ -53,6 +54,22 @@ class DataModel(Component, abc.ABC):
         """
 
 
+class PrincipalAxes(NamedTuple):
+    r"""Axes in which the noise of every cluster is independent in each coordinate.
+
+    Points of cluster $\alpha$ are $x = O (c_\alpha + s \odot \xi)$ with $\xi$ standard normal.
+
+    Attributes:
+        rotation: $O$, orthogonal, shape `(D, D)`, or None for the identity.
+        scale: $s$, the standard deviations, shape `(D,)`, not negative.
+        centres: $c_\alpha = O^T \mu_\alpha/\sqrt{D}$, shape `(C, D)`.
+    """
+
+    rotation: Tensor | None
+    scale: Tensor
+    centres: Tensor
+
+
 class GaussianMixture(DataModel):
     r"""A mixture of `C` Gaussian clusters with one label each.
 
@@ -97,6 +114,18 @@ class GaussianMixture(DataModel):
             $\Omega_\alpha u_n$, shape `(C, N, D)`, or `(1, N, D)` if all clusters share one
             covariance.
         """
+
+    def principal_axes(self) -> PrincipalAxes | None:
+        """Return axes in which a point costs `D` normals and as many multiplications.
+
+        The simulation takes them where there are some: weights are rotated once, instead of every
+        sample. By default there are none, and `sample` is asked; a mixture whose clusters share one
+        covariance may override it.
+
+        Returns:
+            The axes, in the dtype of the means, or None.
+        """
+        return None
 
     @property
     @final
@@ -183,3 +212,9 @@ class IsotropicMixture(GaussianMixture):
     def covariance_product(self, vectors: Tensor) -> Tensor:
         r"""Return $\sigma^2 u_n$, shape `(1, N, D)`."""
         return (self.variance * vectors).unsqueeze(0)
+
+    @final
+    def principal_axes(self) -> PrincipalAxes:
+        """Return the axes of the inputs themselves; see `GaussianMixture.principal_axes`."""
+        scale = torch.full_like(self.means[0], math.sqrt(self.variance))
+        return PrincipalAxes(None, scale, self.means / math.sqrt(self.dim))

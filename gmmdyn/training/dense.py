@@ -8,7 +8,7 @@ the exact blocked form (`recursion.py`) does all work of order D in three matrix
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, final
 
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.interfaces import DataModel, Network, TwoLayerNetwork
+from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
 from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
-from gmmdyn.training.pieces import GROUP_NUMBERS, Pieces
+from gmmdyn.training.pieces import GROUP_NUMBERS, Piece, Pieces, place
 from gmmdyn.training.recursion import Chunk, solve
 from gmmdyn.training.scalars import can_compile, compiled_scalar
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
@@ -29,8 +29,11 @@ from gmmdyn.training.threads import run_in_threads
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
 _BLOCK_NUMBERS = 2**20
-# Moves some replicas over inputs `(N, U b, D)` and labels `(N, U b)`, from an update on.
+# Moves some replicas over inputs `(N, U b, D)` and labels `(N, U b)`, from an update of a block on.
 Move = Callable[[int, Tensor, Tensor], None]
+# Numbers drawn at once on a CPU for the compiled loop: they stay in the cache. For matrix products
+# more of them, and whole chunks.
+_LOOP_NUMBERS, _PRODUCT_NUMBERS = 2**16, 2**18
 # Samples in one matrix product of the blocked form: more cost more in the Gram matrix, fewer more
 # in the overhead of the sweeps.
 _CHUNK = 64
@@ -39,6 +42,9 @@ _CHUNK = 64
 @final
 class DenseEngine(Engine):
     """The weights of all replicas, and how blocks of samples move them.
+
+    Where the data model has principal axes, samples are drawn in them, and the first layer is held
+    in them, rotated once.
 
     On a CPU replica i is the same run whatever the number of replicas, of threads and of cores. On
     a GPU one draw serves all replicas of a group, which is faster; there a run is reproduced by
@@ -59,6 +65,9 @@ class DenseEngine(Engine):
     """
 
     name = "dense"
+    _rotation: Tensor | None
+    _scale: Tensor | None
+    _centres: Tensor | None
 
     def __init__(
         self,
@@ -85,19 +94,27 @@ class DenseEngine(Engine):
             samples = min(65536, max(256, _BLOCK_NUMBERS // network.dim))
             block_size = max(1, samples // self._batch)
         self._block_size = block_size
-        self._pieces = Pieces(data_model, seed, block_size, self._batch, algorithm.label_noise)
+        compiled = compiled and can_compile()
+        self._functions = self.activation.scalar_functions() if compiled else None
+        axes = data_model.principal_axes() if isinstance(data_model, GaussianMixture) else None
+        # Other eigenvectors are other samples: those of a run are in its checkpoints.
+        kept = axes is not None and axes.rotation is not None
+        for name in PrincipalAxes._fields:
+            value = None if axes is None else getattr(axes, name)
+            self.register_buffer(f"_{name}", value, persistent=kept)
+        first_layer = network.first_layer.detach()
+        if axes is not None and axes.rotation is not None:
+            first_layer = (first_layer.to(axes.rotation) @ axes.rotation).to(first_layer)
 
         def copies(tensor: Tensor) -> nn.Parameter:
             stacked = tensor.detach().expand(replicas, *tensor.shape)
             stacked = stacked.clone(memory_format=torch.contiguous_format)
             return nn.Parameter(stacked, requires_grad=False)
 
-        self.first_layer = copies(network.first_layer)
+        self.first_layer = copies(first_layer)
         # Few numbers that move by eta/D: in double precision their rounding never adds up.
         self.readout = copies(network.readout.double())
         self.bias = None if network.bias is None else copies(network.bias.double())
-        compiled = compiled and can_compile()
-        self._functions = self.activation.scalar_functions() if compiled else None
 
     @classmethod
     def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
@@ -132,14 +149,22 @@ class DenseEngine(Engine):
         return bool(torch.isfinite(self.first_layer.sum() + self.readout.sum()))
 
     def weights(self, replicas: range) -> Weights:
-        """Return the present weights.
+        """Return the present weights, in the coordinates of the inputs.
 
         Args:
             replicas: which, consecutive.
 
         Returns:
-            Views of them.
+            Views of them; where they are held in principal axes, a copy of the first layer, in the
+            dtype of the means.
         """
+        held = self._held(replicas)
+        if self._rotation is None:
+            return held
+        return held._replace(first_layer=held.first_layer.to(self._rotation) @ self._rotation.mT)
+
+    def _held(self, replicas: range) -> Weights:
+        """Return views of the weights as they are held."""
         part = slice(replicas.start, replicas.stop)
         bias = None if self.bias is None else self.bias[part]
         return Weights(self.first_layer[part], self.readout[part], bias)
@@ -187,31 +212,58 @@ class DenseEngine(Engine):
     def _advance_group(
         self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
     ) -> None:
-        weights = self.weights(group)
-        move = (self._loop if self.compiled else self._blocked)(weights)
-        device, dtype, batch = self.first_layer.device, self.first_layer.dtype, self._batch
-        for start, inputs, labels in self._pieces.draw(segment.block, group, device, dtype):
+        begin, batch = segment.block * self._block_size, self._batch
+        rates = self.algorithm.rate((begin + np.arange(self._block_size)) / self.dim)
+        move = (self._loop if self.compiled else self._blocked)(self._held(group), rates)
+        for start, inputs, labels in self.pieces(segment.block, group):
             end = start + labels.shape[1] // batch
             position = max(start, segment.start)
             for stop in sorted({*stops, end, segment.stop}):
                 if position < stop <= min(end, segment.stop):
-                    part = slice((position - start) * batch, (stop - start) * batch)
-                    move(position, inputs[:, part], labels[:, part])
+                    if position == start and stop == end:
+                        move(start - begin, inputs, labels)
+                    else:
+                        part = slice((position - start) * batch, (stop - start) * batch)
+                        move(position - begin, inputs[:, part], labels[:, part])
                     position = stop
                     if stop in stops:
                         observe(stop, group)
             if end >= segment.stop:
                 return
 
-    def _rates(self, first: int, count: int) -> np.ndarray:
-        """Return eta at consecutive updates, shape `(count,)`."""
-        return self.algorithm.rate(np.arange(first, first + count) / self.dim)
+    def pieces(self, block: int, group: range) -> Iterator[Piece]:
+        """Draw the samples of a block.
 
-    def _loop(self, weights: Weights) -> Move:
-        """Return what moves one replica in the compiled loop."""
+        Args:
+            block: its number.
+            group: of replicas.
+
+        Returns:
+            The pieces of the block, in order; inputs are in the coordinates of `first_layer`.
+        """
+        device, dtype = self.first_layer.device, self.first_layer.dtype
+        numbers = _LOOP_NUMBERS
+        if not self.compiled:
+            numbers = max(_PRODUCT_NUMBERS, _CHUNK * self.dim)
+        pieces = Pieces(
+            self.data_model,
+            self.seed,
+            self._block_size,
+            self._batch,
+            self.algorithm.label_noise,
+            numbers,
+            _place_on_cpu if self.compiled else place,
+        )
+        axes = None
+        if self._scale is not None and self._centres is not None:
+            axes = PrincipalAxes(None, self._scale.to(dtype), self._centres.to(dtype))
+        return pieces.draw(block, group, device, dtype, axes)
+
+    def _loop(self, weights: Weights, rates: np.ndarray) -> Move:
+        """Return what moves one replica over a block in the compiled loop."""
         if self._functions is None:
             raise AssertionError("the compiled loop is for activations with scalar functions")
-        algorithm, kernel = self.algorithm, _kernel()
+        algorithm, kernel = self.algorithm, _kernel().advance
         # Held as long as their addresses are used.
         compiled = [compiled_scalar(function) for function in self._functions]
         compiled.append(compiled_scalar(algorithm.loss_function.scalar_signal(), 2))
@@ -219,13 +271,14 @@ class DenseEngine(Engine):
         bias = np.empty(0) if weights.bias is None else weights.bias[0].numpy()
 
         def move(first: int, inputs: Tensor, labels: Tensor) -> None:
+            stop = first + labels.shape[1] // self._batch
             kernel(
                 inputs[0].contiguous().numpy(),
                 labels[0].contiguous().numpy(),
                 first_layer,
                 readout,
                 bias,
-                self._rates(first, labels.shape[1] // self._batch),
+                rates[first:stop],
                 algorithm.weight_decay,
                 int(algorithm.train_readout),
                 self._batch,
@@ -234,17 +287,17 @@ class DenseEngine(Engine):
 
         return move
 
-    def _blocked(self, weights: Weights) -> Move:
-        """Return what moves some replicas in the exact blocked form."""
+    def _blocked(self, weights: Weights, rates: np.ndarray) -> Move:
+        """Return what moves some replicas over a block in the exact blocked form."""
         chunk = max(1, _CHUNK // self._batch)
+        scaled = torch.from_numpy(rates / self.dim).to(weights.first_layer.device)
 
         def move(first: int, inputs: Tensor, labels: Tensor) -> None:
             updates = labels.shape[1] // self._batch
-            rates = torch.from_numpy(self._rates(first, updates) / self.dim).to(inputs.device)
             for start in range(0, updates, chunk):
                 part = slice(start * self._batch, (start + chunk) * self._batch)
-                chunk_rates = rates[start : start + chunk]
-                self._chunk(weights, inputs[:, part], labels[:, part], chunk_rates)
+                some = scaled[first + start : first + min(start + chunk, updates)]
+                self._chunk(weights, inputs[:, part], labels[:, part], some)
 
         return move
 
@@ -270,8 +323,14 @@ class DenseEngine(Engine):
             weights.bias.copy_(moved.bias)
 
 
+def _place_on_cpu(normals: Tensor, clusters: Tensor, scale: Tensor, centres: Tensor) -> Tensor:
+    """Do what `place` does, in place, in one pass."""
+    _kernel().place(normals.numpy(), clusters.numpy(), scale.numpy(), centres.numpy())
+    return normals
+
+
 @lru_cache(maxsize=1)
 def _kernel() -> Any:
     from gmmdyn.training import _kernel
 
-    return _kernel.advance
+    return _kernel

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Batch, CovarianceStructure, GaussianMixture
+from gmmdyn.interfaces import Batch, CovarianceStructure, GaussianMixture, PrincipalAxes
 from gmmdyn_mixtures._clusters import draw_clusters
 
 
@@ -26,21 +26,33 @@ def square_root(covariance: Tensor) -> Tensor:
     Returns:
         $F$ with $F F^T = \Omega$, shape `(..., D, r)`, `r` the largest rank (at least 1).
     """
+    spectrum, vectors = eigenvectors(covariance)
+    rank = max(1, int((spectrum > 0).sum(-1).max()))
+    factor: Tensor = (vectors * spectrum.sqrt().unsqueeze(-2))[..., -rank:].contiguous()
+    return factor
+
+
+def eigenvectors(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues, those that are rounding errors of zero set to 0, and eigenvectors.
+
+    Args:
+        covariance: positive semi-definite up to rounding, on the CPU, shape `(..., D, D)`.
+
+    Returns:
+        Increasing eigenvalues, shape `(..., D)`, and eigenvectors as columns, `(..., D, D)`.
+    """
     # By NumPy: when other processes hold the cores, torch's took 55 s for 10 matrices of 784 by 784
     # where this took 2 s.
     spectrum, vectors = map(torch.from_numpy, np.linalg.eigh(covariance.numpy()))
     rounding = covariance.shape[-1] * torch.finfo(covariance.dtype).eps
-    kept = spectrum > rounding * spectrum[..., -1:]
-    rank = max(1, int(kept.sum(-1).max()))
-    scale = torch.where(kept, spectrum, 0.0).sqrt()
-    factor: Tensor = (vectors * scale.unsqueeze(-2))[..., -rank:].contiguous()
-    return factor
+    return torch.where(spectrum > rounding * spectrum[..., -1:], spectrum, 0.0), vectors
 
 
 class DenseMixture(GaussianMixture):
     r"""A mixture with noise $F_\alpha \xi$, $\xi$ standard normal in `r` dimensions.
 
-    Sampling costs one product with an `(r, D)` matrix, `r D` multiplications a point.
+    Sampling costs one product with an `(r, D)` matrix, `r D` multiplications a point; in principal
+    axes, which there are if all clusters share one covariance, it costs `D`.
     """
 
     _means: Tensor
@@ -98,6 +110,17 @@ class DenseMixture(GaussianMixture):
         r"""Return $F_\alpha F_\alpha^T u_n$ in the dtype of the vectors."""
         _, factors = self._in(vectors.dtype)
         return vectors @ factors @ factors.mT
+
+    @final
+    def principal_axes(self) -> PrincipalAxes | None:
+        """Return the eigenvectors of a shared covariance; see `GaussianMixture.principal_axes`."""
+        if len(self._factors) > 1:
+            return None
+        factor = self._factors[0].cpu()
+        spectrum, rotation = eigenvectors(factor @ factor.T)
+        rotation = rotation.to(self._means)
+        centres = self._means @ rotation / math.sqrt(self.dim)
+        return PrincipalAxes(rotation, spectrum.sqrt().to(self._means), centres)
 
     @final
     def sample(self, n: int, generator: torch.Generator, dtype: torch.dtype) -> Batch:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment
+from gmmdyn.training.dense import _place_on_cpu
+from gmmdyn.training.pieces import place
 
 DIM, HIDDEN = 40, 3
 
@@ -42,11 +45,10 @@ def build(activation="relu", dtype="float64", bias=False, dim=DIM):
 def samples(engine, blocks, replica):
     """The inputs and labels that a replica sees, in order."""
     inputs, labels = [], []
-    device, dtype = engine.first_layer.device, engine.first_layer.dtype
     for block in range(blocks):
-        for _, x, y in engine._pieces.draw(block, range(replica, replica + 1), device, dtype):
-            inputs.append(x[0])
-            labels.append(y[0])
+        for _, x, y in engine.pieces(block, range(replica, replica + 1)):
+            inputs.append(x[0].clone())
+            labels.append(y[0].clone())
     return torch.cat(inputs), torch.cat(labels)
 
 
@@ -151,12 +153,47 @@ def test_training_labels_are_flipped_with_the_given_probability():
         samples(DenseEngine(mixture, network, gd.OnlineSGD(0.5, label_noise=p)), 1, 0)
         for p in (0.0, 0.3)
     )
-    # Flips are drawn after the points of the first piece, so those are the same.
-    first = 2**18 // DIM
-    assert torch.equal(clean[0][:first], noisy[0][:first])
-    flipped = (clean[1][:first] != noisy[1][:first]).double()
-    assert abs(float(flipped.mean()) - 0.3) < 4 * (0.3 * 0.7 / first) ** 0.5
-    assert torch.equal(clean[1][:first].abs(), noisy[1][:first].abs())
+    # Flips are drawn after the clusters, so those are the same.
+    count = len(clean[1])
+    flipped = (clean[1] != noisy[1]).double()
+    assert abs(float(flipped.mean()) - 0.3) < 4 * (0.3 * 0.7 / count) ** 0.5
+    assert torch.equal(clean[1].abs(), noisy[1].abs())
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["loop", "blocked"])
+@pytest.mark.parametrize("per_cluster", [False, True], ids=["shared", "one each"])
+def test_weights_may_be_held_in_principal_axes(per_cluster, compiled):
+    """Plain SGD in the coordinates of the inputs; only a shared covariance has axes."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(3, DIM, generator=generator, dtype=torch.float64)
+    mixture = gd.data_model(
+        "random-covariance", means=means, labels=[-1, 1, 1], per_cluster=per_cluster
+    )
+    _, network = build("erf")
+    algorithm = gd.OnlineSGD(0.5, 0.7)
+    engine = DenseEngine(mixture, network, algorithm, block_size=150, compiled=compiled)
+    inputs, labels = samples(engine, 1, 0)
+    axes = mixture.principal_axes()
+    assert (axes is None) == per_cluster
+    if axes is not None:
+        inputs = inputs @ axes.rotation.T
+    expected = plain_sgd(network, algorithm, inputs, labels)
+    engine.advance(Segment(0, 0, 150))
+    weights = engine.weights(range(1))
+    assert (weights.first_layer[0] - expected.first_layer).abs().max() < 1e-12
+    assert (weights.readout[0] - expected.readout).abs().max() < 1e-12
+
+
+def test_the_compiled_placing_of_normals_is_the_plain_one():
+    generator = torch.Generator().manual_seed(0)
+    normals, centres = torch.randn(2, 7, 5, generator=generator)
+    centres = centres[:3]
+    clusters, scale = torch.tensor([0, 2, 2, 1, 0, 1, 2]), torch.rand(5, generator=generator)
+    expected = place(normals, clusters, scale, centres)
+    for b in range(7):
+        row = centres[clusters[b]] + scale * normals[b]
+        torch.testing.assert_close(expected[b], row)
+    torch.testing.assert_close(_place_on_cpu(normals, clusters, scale, centres), expected)
 
 
 def test_decay_is_not_rounded_in_single_precision():
@@ -185,7 +222,7 @@ def test_single_precision_stays_close_to_double():
         x, y = (t.to(start.dtype).unsqueeze(0) for t in moved["inputs"])
         weights = engine.weights(range(1))
         with torch.no_grad():
-            engine._loop(weights)(0, x, y)
+            engine._loop(weights, np.full(len(y[0]), 0.5))(0, x, y)
         moved[dtype] = engine.first_layer.double()
     assert (moved["float32"] - moved["float64"]).abs().max() < 1e-4
 

@@ -226,6 +226,27 @@ def test_another_loss_is_a_curve_and_label_noise_is_for_training_alone():
     assert "loss" not in experiment().simulate(times=[0.1]).curves
 
 
+def test_a_resumed_run_in_principal_axes_is_the_uninterrupted_one_bit_for_bit(
+    tmp_path, monkeypatch
+):
+    """Also where the eigenvectors come out with other signs, as by another library."""
+    means = torch.randn(2, DIM, generator=torch.Generator().manual_seed(0))
+    mixture = gd.data_model("random-covariance", means=means, labels=[-1, 1])
+    e = experiment(mixture=mixture)
+    options = {"replicas": 2, "block_size": 37}
+    whole = e.simulate(times=[0, 0.5, 1.3, 2.0], **options)
+    e.simulate(times=[0, 0.5], checkpoint=tmp_path / "half.ckpt", **options)
+    axes = mixture.principal_axes()
+    other = axes._replace(rotation=-axes.rotation, centres=-axes.centres)
+    monkeypatch.setattr(type(mixture), "principal_axes", lambda self: other)
+    resumed = e.simulate(times=[0, 0.5, 1.3, 2.0], resume=tmp_path / "half.ckpt", **options)
+    for name, value in whole.curves.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+    np.testing.assert_allclose(
+        whole["R"][0, 0], e.network.order_parameters(mixture).R.numpy(), atol=1e-6
+    )
+
+
 def test_a_resumed_run_with_all_variations_is_the_uninterrupted_one_bit_for_bit(tmp_path):
     schedule = gd.Schedule([0, 2], [0.4, 0.1])
     algorithm = gd.OnlineSGD(schedule, 0.1, True, "logistic", batch_size=3, label_noise=0.1)
