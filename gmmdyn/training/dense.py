@@ -32,8 +32,9 @@ _BLOCK_NUMBERS = 2**20
 # Moves some replicas over inputs `(N, U b, D)` and labels `(N, U b)`, from an update of a block on.
 Move = Callable[[int, Tensor, Tensor], None]
 # Numbers drawn at once on a CPU for the compiled loop: they stay in the cache. For matrix products
-# more of them, and whole chunks.
-_LOOP_NUMBERS, _PRODUCT_NUMBERS = 2**16, 2**18
+# more of them, and whole chunks; for a data model that is asked for its samples many, since one
+# product for each covariance needs many rows to be fast.
+_LOOP_NUMBERS, _PRODUCT_NUMBERS, _MODEL_NUMBERS = 2**17, 2**18, 2**20
 # Samples in one matrix product of the blocked form: more cost more in the Gram matrix, fewer more
 # in the overhead of the sweeps.
 _CHUNK = 64
@@ -243,7 +244,9 @@ class DenseEngine(Engine):
         """
         device, dtype = self.first_layer.device, self.first_layer.dtype
         numbers = _LOOP_NUMBERS
-        if not self.compiled:
+        if self._scale is None:
+            numbers = _MODEL_NUMBERS
+        elif not self.compiled:
             numbers = max(_PRODUCT_NUMBERS, _CHUNK * self.dim)
         pieces = Pieces(
             self.data_model,
