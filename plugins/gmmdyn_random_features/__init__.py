@@ -7,6 +7,8 @@ from gmmdyn_random_features.dynamics import Modes as Modes
 from gmmdyn_random_features.dynamics import learning_curve as learning_curve
 from gmmdyn_random_features.dynamics import mean_weights as mean_weights
 from gmmdyn_random_features.dynamics import modes as modes
+from gmmdyn_random_features.gap import Gap as Gap
+from gmmdyn_random_features.gap import first_order_gap as first_order_gap
 from gmmdyn_random_features.learning import RandomFeaturesDynamics as RandomFeaturesDynamics
 from gmmdyn_random_features.limit_theory import RandomFeaturesLimit as RandomFeaturesLimit
 from gmmdyn_random_features.limits import Limit as Limit

@@ -24,7 +24,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import ndtr
 
 from gmmdyn import checks
-from gmmdyn.errors import RangeError
+from gmmdyn.errors import NotPositiveError, RangeError
 from gmmdyn.interfaces import IsotropicMixture
 from gmmdyn_random_features.statistics import ORDERS, FeatureStatistics
 
@@ -82,6 +82,8 @@ def optimal_readout(
 
     Raises:
         RangeError: if an argument is out of range, or Woodbury's form asked for at exact order.
+        NotPositiveError: if the matrix is singular in spite of that, such as for two equal features
+            with quadrature errors in their covariance.
     """
     ridge = checks.number("ridge", ridge, at_least=0)
     checks.choice("order", order, ORDERS)
@@ -107,7 +109,14 @@ def optimal_readout(
         total = noise_covariance(statistics) if noise is None else np.asarray(noise)
         total += columns @ columns.T
         total[np.diag_indices_from(total)] += max(ridge, floor)
-        weights = np.asarray(cho_solve(cho_factor(total, lower=True), columns @ target))
+        try:
+            factor = cho_factor(total, lower=True)
+        except np.linalg.LinAlgError:
+            raise NotPositiveError(
+                "the covariance of the features is singular to rounding; give a `ridge`, which is "
+                "the `weight_decay` of an experiment."
+            ) from None
+        weights = np.asarray(cho_solve(factor, columns @ target))
     variances = (
         np.array([weights @ c @ weights for c in exact]) if exact else statistics.quadratic(weights)
     )

@@ -10,7 +10,6 @@ import numpy as np
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, FeatureNetwork, GaussianMixture, Network, Theory
-from gmmdyn_random_features.limits import Limit, limit_errors
 from gmmdyn_random_features.readout import METHODS, Readout, optimal_readout
 from gmmdyn_random_features.statistics import ORDERS, feature_statistics
 
@@ -75,23 +74,6 @@ class RandomFeatures(Theory):
             order=self._order,
             method=self._method,
         )
-
-    def limit(self, mixture: GaussianMixture, network: FeatureNetwork, ridge: float = 0.0) -> Limit:
-        r"""Return the errors for large D at the network's $P/D$; see `limit_errors`.
-
-        Args:
-            mixture: the mixture, isotropic and with $|\mu|^2$ of order D.
-            network: the network, of which the activation and the numbers D and P count.
-            ridge: $\kappa$, not negative.
-
-        Returns:
-            The errors.
-
-        Raises:
-            IncompatibleError: if the noise is not isotropic, or vanishes.
-            RangeError: if the ridge is negative.
-        """
-        return limit_errors(mixture, network.size / network.dim, network.activation, ridge)
 
     def solve(
         self,

@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError, RangeError, ShapeError
-from gmmdyn_random_features import feature_statistics, optimal_readout
+from gmmdyn_random_features import feature_statistics, first_order_gap, optimal_readout
 from gmmdyn_random_features.units import orthant, pair_covariance, unit_moments
 
 
@@ -263,6 +263,56 @@ def test_weight_decay_bias_and_centre_are_those_of_the_experiment():
         assert found.metadata["output_means"] == best.output_means.tolist()
         raw = feature_statistics(mixture, FixedFeatures(projection, "erf"))
         np.testing.assert_allclose(statistics.means, raw.means - 0.2)
+
+
+def gap_of(dim, activation="relu"):
+    mixture = gd.data_model("xor", dim=dim, variance=0.05)
+    network = FixedFeatures(random_projection(dim, 2 * dim), activation)
+    return first_order_gap(feature_statistics(mixture, network), ridge=1e-4)
+
+
+def test_first_order_is_off_by_one_over_the_dimension():
+    small, large = gap_of(25), gap_of(200)
+    # Eight times the dimensions: ρ² is an eighth, up to the logarithm of the number of pairs.
+    assert 0.1 < large.largest / small.largest < 0.5
+    assert large.relative < 0.8 * small.relative
+    assert abs(large.pmse) < abs(small.pmse)
+    assert small.pmse != 0
+
+
+def test_first_order_is_exact_for_linear_features():
+    gap = gap_of(25, "linear")
+    assert gap.largest < 1e-14
+    assert abs(gap.pmse) < 1e-12
+
+
+@pytest.mark.science
+@pytest.mark.parametrize("activation", ["relu", "erf"])
+def test_regression_on_a_million_sampled_features(activation):
+    """Least squares on 10⁶ points finds the errors of the theory with exact covariances."""
+    means = torch.zeros(3, 60, dtype=torch.float64)
+    means[0, 0], means[1, 0], means[2, 1] = 60**0.5, -(60**0.5), 1.5 * 60**0.5
+    mixture = gd.data_model(
+        "isotropic", means=means, labels=[-1, 1, 1], priors=[0.5, 0.2, 0.3], variance=0.3
+    )
+    network = FixedFeatures(random_projection(60, 90), activation, bias=0.0)
+    theory = optimal_readout(feature_statistics(mixture, network), order="exact")
+    generator = torch.Generator().manual_seed(0)
+    gram, cross = 0.0, 0.0
+    for _ in range(20):
+        batch = mixture.sample(50_000, generator, torch.float64)
+        ones = torch.ones(50_000, 1, dtype=torch.float64)
+        features = torch.cat([network.features(batch.inputs), ones], dim=1)
+        gram = gram + features.T @ features
+        cross = cross + features.T @ batch.labels
+    solution = torch.linalg.solve(gram, cross).numpy()
+    regression = theory._replace(weights=solution[:-1], intercept=float(solution[-1]))
+    for readout in (theory, regression):  # both tested on the same fresh points
+        mean, error = sampled_errors(mixture, network, readout, 1_000_000, seed=1)
+        # 91 fitted numbers raise the regression's pmse by the share 91/10⁶.
+        assert abs(theory.pmse - mean[0]) < 3.5 * error[0] + 1e-4 * theory.pmse
+        # The Gaussian form of the output is off by 2e-3 for ReLU with so few features.
+        assert abs(theory.classification_error - mean[1]) < 3.5 * error[1] + 3e-3
 
 
 def test_no_noise_and_dead_features():

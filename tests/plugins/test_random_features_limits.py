@@ -102,7 +102,7 @@ def test_two_clusters_at_finite_size_are_near_the_limit(activation):
     mixture = gd.data_model("ring", dim=300, clusters_per_label=1, variance=0.5, rho=0.3)
     network = FixedFeatures(random_projection(300, 450), activation, bias=0.0)
     exact = optimal_readout(feature_statistics(mixture, network))
-    limit = gd.theory("random-features").limit(mixture, network)
+    limit = limit_errors(mixture, 1.5, activation)
     assert limit.pmse == pytest.approx(exact.pmse, abs=3e-3)
     assert limit.classification_error == pytest.approx(exact.classification_error, abs=3e-3)
 
