@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,10 +24,13 @@ class Activation(Component, abc.ABC):
     Attributes:
         kinks: where $g'$ jumps, increasing; empty for a smooth activation.
         slopes: $g'$ on each piece of a piecewise-linear activation, one more than `kinks`.
+        closed_form: `"erf"` if $g(x) = \operatorname{erf}(x/\sqrt2)$, whose Gaussian integrals are
+            closed forms; None for any other.
     """
 
-    kinks: ClassVar[tuple[float, ...]] = ()
-    slopes: ClassVar[tuple[float, ...]] = ()
+    kinks: tuple[float, ...] = ()
+    slopes: tuple[float, ...] = ()
+    closed_form: Literal["erf"] | None = None
 
     @property
     def smooth(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import final
+from typing import Literal, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class Erf(Activation):
     References:
         Saad and Solla, Physical Review E 52, 4225 (1995), section II.
     """
+
+    closed_form: Literal["erf"] | None = "erf"
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate $g$."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def _slope(x: float) -> float:
 class Linear(Activation):
     """The identity $g(x) = x$."""
 
-    slopes: ClassVar[tuple[float, ...]] = (1.0,)
+    slopes: tuple[float, ...] = (1.0,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate $g$."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -22,8 +22,8 @@ def _slope(x: float) -> float:
 class ReLU(Activation):
     r"""The rectifier $g(x) = \max(x, 0)$, with $g'(0) = 0$ as autograd has it."""
 
-    kinks: ClassVar[tuple[float, ...]] = (0.0,)
-    slopes: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+    kinks: tuple[float, ...] = (0.0,)
+    slopes: tuple[float, ...] = (0.0, 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Evaluate $g$."""

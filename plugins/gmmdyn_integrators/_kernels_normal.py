@@ -39,24 +39,8 @@ def density(x):
 
 
 @njit(float64(float64, float64, float64), cache=True, nogil=True)
-def cdf2(a, b, rho):
-    """Return P(U <= a, V <= b) of standard normal numbers with correlation rho, |rho| <= 1."""
-    if abs(rho) < 0.925:
-        total = 0.0
-        if rho != 0.0:
-            squares, product, angle = 0.5 * (a * a + b * b), a * b, math.asin(rho)
-            count = 6 if abs(rho) < 0.3 else (12 if abs(rho) < 0.75 else 20)
-            for i in range(count):
-                if count == 6:
-                    node, weight = _FEW[i], _FEW_WEIGHTS[i]
-                elif count == 12:
-                    node, weight = _SOME[i], _SOME_WEIGHTS[i]
-                else:
-                    node, weight = _NODES[i], _WEIGHTS[i]
-                sine = math.sin(0.5 * angle * (1.0 + node))
-                total += weight * math.exp((sine * product - squares) / (1.0 - sine * sine))
-            total *= angle / (4.0 * math.pi)
-        return total + cdf(a) * cdf(b)
+def _extreme(a, b, rho):
+    """Return `cdf2` for 0.925 <= |rho| <= 1, from its value at |rho| = 1."""
     h, k = -a, -b
     if rho < 0.0:
         k = -k
@@ -101,3 +85,33 @@ def cdf2(a, b, rho):
         else:
             total += cdf(-h) - cdf(-k)
     return total
+
+
+@njit(float64(float64, float64, float64), cache=True, nogil=True)
+def excess(a, b, rho):
+    """Return P(U <= a, V <= b) - P(U <= a) P(V <= b); see `cdf2`."""
+    if rho == 0.0:
+        return 0.0
+    if abs(rho) >= 0.925:
+        return _extreme(a, b, rho) - cdf(a) * cdf(b)
+    squares, product, angle = 0.5 * (a * a + b * b), a * b, math.asin(rho)
+    total = 0.0
+    count = 6 if abs(rho) < 0.3 else (12 if abs(rho) < 0.75 else 20)
+    for i in range(count):
+        if count == 6:
+            node, weight = _FEW[i], _FEW_WEIGHTS[i]
+        elif count == 12:
+            node, weight = _SOME[i], _SOME_WEIGHTS[i]
+        else:
+            node, weight = _NODES[i], _WEIGHTS[i]
+        sine = math.sin(0.5 * angle * (1.0 + node))
+        total += weight * math.exp((sine * product - squares) / (1.0 - sine * sine))
+    return total * angle / (4.0 * math.pi)
+
+
+@njit(float64(float64, float64, float64), cache=True, nogil=True)
+def cdf2(a, b, rho):
+    """Return P(U <= a, V <= b) of standard normal numbers with correlation rho, |rho| <= 1."""
+    if abs(rho) >= 0.925:
+        return _extreme(a, b, rho)
+    return excess(a, b, rho) + cdf(a) * cdf(b)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import covariance_factor
+from gmmdyn_integrators._obstacles import refuse
 
 # Solvers try states a little outside of the possible ones, when Q is singular, and take them back:
 # the moments put up with it. The errors of a state that was reached do not.
@@ -33,40 +34,52 @@ def local_fields(fields: Fields, z: Tensor, slack: float) -> Tensor:
     Returns:
         Local fields, shape `(..., C, S, K)`.
     """
+    z = z.to(fields.mean)
     return fields.mean.unsqueeze(-2) + z @ covariance_factor(fields.covariance, slack)
 
 
-def _delta(fields: Fields, g: Tensor) -> Tensor:
-    output = (g @ fields.readout[..., None, :, None]).squeeze(-1)
-    return fields.labels[:, None] - output
+def output_of(fields: Fields, g: Tensor) -> Tensor:
+    """Return the output, shape `(..., C, S)`, of units with values g, shape `(..., C, S, K)`."""
+    return (g @ fields.readout[..., None, :, None]).squeeze(-1)
 
 
-def moments(fields: Fields, z: Tensor) -> Moments:
-    """Average the moments over points of equal weight; see `Moments`.
+def _signal(fields: Fields, g: Tensor) -> Tensor:
+    """Return Delta, shape `(..., C, S)`."""
+    return fields.loss.signal(output_of(fields, g), fields.labels[:, None])
+
+
+def moments(fields: Fields, z: Tensor, weights: Tensor | None = None) -> Moments:
+    """Average the moments over points; see `Moments`.
 
     Args:
         fields: the distribution of the local fields.
         z: standard normal points, shape `(S, K)`.
+        weights: of the points, shape `(S,)`, summing to one; None is all the same.
 
     Returns:
         The moments.
     """
     lam = local_fields(fields, z, TRIAL_SLACK)
-    count = z.shape[0]
+    if weights is None:
+        weights = torch.full_like(z[:, 0], 1 / len(z))
+    w = weights.to(lam)
     g, dg = fields.activation(lam), fields.activation.derivative(lam)
-    delta = _delta(fields, g)
+    delta = _signal(fields, g)
     signal = dg * delta.unsqueeze(-1)
-    curvature = _curvature(fields, lam, delta)
-    stein = -(dg.mT @ dg / count) * fields.readout[..., None, None, :]
+    curvature = _curvature(fields, lam, delta, w)
+    # Stein: the loss's own curvature, which is 1 for the square loss
+    second = fields.loss.curvature(output_of(fields, g), fields.labels[:, None])
+    bent = dg * (w * second).unsqueeze(-1)
+    stein = -(dg.mT @ bent) * fields.readout[..., None, None, :]
     return Moments(
-        drive=signal.mean(-2),
-        noise=signal.mT @ signal / count,
+        drive=w @ signal,
+        noise=signal.mT @ (w.unsqueeze(-1) * signal),
         stein=stein + torch.diag_embed(curvature),
-        readout=(g * delta.unsqueeze(-1)).mean(-2),
+        readout=w @ (g * delta.unsqueeze(-1)),
     )
 
 
-def _curvature(fields: Fields, lam: Tensor, delta: Tensor) -> Tensor:
+def _curvature(fields: Fields, lam: Tensor, delta: Tensor, w: Tensor) -> Tensor:
     r"""Return $E[g''(\lambda_k)\Delta]$, shape `(..., C, K)`, kinks included.
 
     A kink at c where g' jumps by J contributes $J\,N(c; m_k, Q_{kk})\,E[\Delta | \lambda_k = c]$;
@@ -75,7 +88,7 @@ def _curvature(fields: Fields, lam: Tensor, delta: Tensor) -> Tensor:
     """
     activation = fields.activation
     if not activation.slopes:
-        total = (activation.second_derivative(lam) * delta.unsqueeze(-1)).mean(-2)
+        total = w @ (activation.second_derivative(lam) * delta.unsqueeze(-1))
     else:
         total = torch.zeros_like(fields.mean)
     variance = fields.covariance.diagonal(dim1=-2, dim2=-1)  # (..., C or 1, K)
@@ -91,7 +104,7 @@ def _curvature(fields: Fields, lam: Tensor, delta: Tensor) -> Tensor:
         conditional = []
         for k in range(lam.shape[-1]):
             shift = (lam[..., k] - kink).unsqueeze(-1) * slope[..., :, k].unsqueeze(-2)
-            conditional.append(_delta(fields, activation(lam - shift)).mean(-1))
+            conditional.append(_signal(fields, activation(lam - shift)) @ w)
         total = total + jump * density * torch.stack(conditional, dim=-1)
     return total
 
@@ -107,18 +120,32 @@ def errors(fields: Fields, z: Tensor, spread: float) -> Errors:
     Returns:
         The errors in each cluster with their standard errors.
     """
-    output = fields.labels[:, None] - _delta(
-        fields, fields.activation(local_fields(fields, z, STATE_SLACK))
-    )
-    loss = 0.5 * (fields.labels[:, None] - output) ** 2
+    output = output_of(fields, fields.activation(local_fields(fields, z, STATE_SLACK)))
+    labels = fields.labels[:, None]
+    square = 0.5 * (labels - output) ** 2
     # An output of exactly 0 (all ReLU units off) is an error, in the simulation too.
-    wrong = (fields.labels[:, None] * output <= 0).to(output.dtype)
+    wrong = (labels * output <= 0).to(output.dtype)
+    loss = fields.loss.value(output, labels)
     return Errors(
-        pmse=loss.mean(-1),
+        pmse=square.mean(-1),
         classification_error=wrong.mean(-1),
-        pmse_se=spread * loss.std(-1),
+        pmse_se=spread * square.detach().std(-1),
         classification_error_se=spread * wrong.std(-1),
+        loss=None if fields.loss.quadratic else loss.mean(-1),
+        loss_se=None if fields.loss.quadratic else spread * loss.detach().std(-1),
     )
+
+
+def _gradient_exists(fields: Fields) -> None:
+    """Refuse a gradient that would lack what points do when they cross a kink."""
+    inputs = (fields.mean, fields.covariance, fields.readout)
+    if torch.is_grad_enabled() and not fields.activation.smooth:
+        refuse(
+            "an average over points has no gradient where the slope of the activation jumps; take "
+            "the integrator `preintegrated`."
+            if any(part.requires_grad for part in inputs)
+            else None
+        )
 
 
 class PointAverage(Integrator):
@@ -151,9 +178,17 @@ class PointAverage(Integrator):
             self._z = self.place(hidden).to(z)
 
     def moments(self, fields: Fields) -> Moments:
-        """Compute the moments; see `Integrator.moments`."""
+        """Compute the moments; see `Integrator.moments`.
+
+        Raises:
+            IncompatibleError: if a gradient is asked for and the activation has kinks.
+        """
+        _gradient_exists(fields)
         return moments(fields, self.get_buffer("_z"))
 
     def errors(self, fields: Fields) -> Errors:
-        """Compute the errors; see `Integrator.errors`."""
+        """Compute the errors; see `Integrator.errors`.
+
+        The classification error, a count of points, has no gradient.
+        """
         return errors(fields, self.get_buffer("_z"), self.relative_error)

@@ -126,7 +126,8 @@ class PreIntegrated(Integrator):
             return self._compiled(pieces, fields, self.get_buffer("_across"))[0]
         found = _straight.moments(pieces, fields)
         if self._hidden > 2 and len(pieces.kinks):
-            along, points = self.get_buffer("_along"), self.get_buffer("_points")
+            along = self.get_buffer("_along").to(fields.mean)
+            points = self.get_buffer("_points").to(fields.mean)
             lines = cut(fields, along.unsqueeze(0), points, TRIAL_SLACK)
             return _straight.with_noise_of(lines, found, fields)
         return found.moments
@@ -151,8 +152,10 @@ class PreIntegrated(Integrator):
         along = (factor @ gradient.unsqueeze(-1)).squeeze(-1)
         length = along.norm(dim=-1, keepdim=True)
         lost = length <= 1e-9 * fields.readout.norm(dim=-1)[..., None, None]
-        along = torch.where(lost, self.get_buffer("_along"), along / length.clamp_min(1e-300))
-        points = self.get_buffer("_points_many")
+        along = torch.where(
+            lost, self.get_buffer("_along").to(along), along / length.clamp_min(1e-300)
+        )
+        points = self.get_buffer("_points_many").to(along)
         if fast:
             failed = _wrong(pieces, fields, factor, along, points)
         else:

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
+from gmmdyn import Loss, OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn import integrator as build_integrator
 from gmmdyn.errors import ConvergenceError, GmmdynError, RangeError
-from gmmdyn.interfaces import DataModel, Integrator, Network, Theory
+from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
 from gmmdyn_ode.blocks import commutes
+from gmmdyn_ode.choice import choose
 from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.equations import Equations, S
 from gmmdyn_ode.forms import problem_of
@@ -40,8 +41,9 @@ class ODE(Theory):
     are in the equations. Everything is computed in float64.
 
     Args:
-        integrator: a registered name, an `Integrator`, or `"auto"`: `"preintegrated"` for a
-            piecewise-linear activation and `"sobol"` for any other.
+        integrator: a registered name, an `Integrator`, or `"auto"`, the first that describes the
+            network of `"closed-form"`, `"preintegrated"`, `"gauss-hermite"` (up to two units) and
+            `"sobol"`; which and why is in the metadata.
         method: `"auto"` is `"dopri5"`, and `"BDF"` from where the problem turns out stiff; or an
             adaptive method of torchdiffeq (`"dopri5"`, `"dopri8"`, `"bosh3"`, `"fehlberg2"`,
             `"adaptive_heun"`), an implicit one of SciPy (`"BDF"`, `"Radau"`, `"LSODA"`), or one
@@ -77,7 +79,7 @@ class ODE(Theory):
         if not isinstance(integrator, Integrator) and integrator != "auto":
             integrator = build_integrator(integrator)
         self._integrator = integrator
-        self._chosen: dict[str, Integrator] = {}
+        self._chosen: dict[tuple[Activation, Loss, int], tuple[Integrator, str]] = {}
         self._method = checks.choice("method", method, ("auto", *ADAPTIVE, *FIXED, *IMPLICIT))
         self._rtol = None if rtol is None else checks.number("rtol", rtol, above=0)
         self._atol = None if atol is None else checks.number("atol", atol, above=0)
@@ -112,13 +114,21 @@ class ODE(Theory):
         """Return the integrator, ready for a problem; `"auto"` is settled once for each kind."""
         integrator = self._integrator
         if not isinstance(integrator, Integrator):
-            # Exact along a line needs straight pieces; points are smooth where the activation is.
-            name = "preintegrated" if problem.activation.slopes else "sobol"
-            if name not in self._chosen:
-                self._chosen[name] = build_integrator(name)
-            integrator = self._chosen[name]
+            integrator, _ = self._choice(problem)
         integrator.prepare(problem.initial.v.shape[-1])
         return integrator
+
+    def _choice(self, problem: Problem | MatrixProblem) -> tuple[Integrator, str]:
+        """Return what `"auto"` settles for, and why; once for each kind of network."""
+        hidden = problem.initial.v.shape[-1]
+        kind = (problem.activation, problem.loss, hidden)
+        if kind not in self._chosen:
+            self._chosen[kind] = choose(*kind)
+        return self._chosen[kind]
+
+    def _reason(self, problem: Problem | MatrixProblem) -> str:
+        asked = isinstance(self._integrator, Integrator)
+        return "it was asked for" if asked else self._choice(problem)[1]
 
     def derivative(
         self,
@@ -160,7 +170,7 @@ class ODE(Theory):
                 matrices = MatrixDynamics(problem, integrator)
                 solution, found = _solved(matrices, problem, problem.initial, grid, options, smooth)
         about = {
-            **_about(integrator, options),
+            **_about(integrator, options, self._reason(problem)),
             "evaluations": solution.evaluations,
             "stiff_from": solution.stiff_from,
         }
@@ -209,7 +219,8 @@ class ODE(Theory):
     ) -> Sequence[Trajectory | GmmdynError]:
         integrator = self._prepared(problems[0])
         options = self._options(integrator, problems[0])._replace(method="dopri5")
-        return solve_together(problems, times, integrator, options, _about(integrator, options))
+        about = _about(integrator, options, self._reason(problems[0]))
+        return solve_together(problems, times, integrator, options, about)
 
     def _options(self, integrator: Integrator, problem: Problem | MatrixProblem) -> Options:
         """Settle tolerances: below the jumps of the right-hand side no step would be accepted."""
@@ -242,11 +253,12 @@ def _solved(
     return solution, record(solution.states, start, equations)
 
 
-def _about(integrator: Integrator, options: Options) -> dict[str, Any]:
+def _about(integrator: Integrator, options: Options, reason: str) -> dict[str, Any]:
     """Return what a trajectory says of its solver."""
     spec = integrator.spec
     return {
         **options._asdict(),
         "integrator": spec.name if spec else type(integrator).__name__,
+        "integrator_reason": reason,
         "integration_error": integrator.relative_error,
     }

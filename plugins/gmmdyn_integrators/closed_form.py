@@ -1,0 +1,163 @@
+"""Closed forms for straight units and for erf units."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import torch
+from torch import Tensor
+
+from gmmdyn import Loss, checks
+from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
+from gmmdyn_integrators import _erf
+from gmmdyn_integrators._compiled import may_compile, rows
+from gmmdyn_integrators._crossings import error_rate, sign_lines
+from gmmdyn_integrators._erf import Closed
+from gmmdyn_integrators._obstacles import refuse, square_loss_only
+
+
+@final
+class ClosedForm(Integrator):
+    r"""Moments and pmse of linear and erf units without any integration error.
+
+    For straight activations (`slopes` without kinks) everything is a moment of one Gaussian, the
+    classification error too. For $g(x) = \operatorname{erf}(x/\sqrt2)$, which an activation
+    declares by `closed_form = "erf"`, a slope tilts the Gaussian of the fields, and what is left
+    are bivariate normal probabilities, about $K^4$ of them; the classification error is exact along
+    256 lines, with their scatter as its estimated error. The square loss only.
+
+    Moments and errors can be differentiated; a compiled loop serves where no gradient is asked for.
+
+    Args:
+        seed: of the lines of the classification error.
+
+    Raises:
+        RangeError: if an argument is out of range.
+
+    References:
+        Saad and Solla, Physical Review E 52, 4225 (1995), for means of zero; derived in docs,
+        "Theory".
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self._seed = checks.whole("seed", seed, at_least=0)
+        self._hidden = 0
+        self.register_buffer("_lines", torch.empty(0, 0, dtype=torch.float64), persistent=False)
+
+    @property
+    def smooth(self) -> bool:
+        """True."""
+        return True
+
+    @property
+    def relative_error(self) -> float:
+        """That of rounding and of the bivariate normal cdf."""
+        return 1e-14
+
+    def obstacle(self, activation: Activation, loss: Loss, hidden: int) -> str | None:
+        """Describe straight and erf activations with the square loss; see `Integrator.obstacle`."""
+        if not _straight(activation) and activation.closed_form != "erf":
+            other = "preintegrated" if activation.slopes else "sobol"
+            return (
+                "the integrator `closed-form` describes straight activations and the error "
+                f"function, and not {type(activation).__name__}; take `{other}`."
+            )
+        return square_loss_only("closed-form", loss)
+
+    def prepare(self, hidden: int) -> None:
+        """Place the lines of the classification error; see `Integrator.prepare`."""
+        if hidden != self._hidden:
+            self._hidden = hidden
+            self._lines = sign_lines(hidden, self._seed).to(self.get_buffer("_lines"))
+
+    def moments(self, fields: Fields) -> Moments:
+        """Compute the moments; see `Integrator.moments`.
+
+        Raises:
+            IncompatibleError: as `obstacle` says.
+        """
+        return self._closed(fields).moments
+
+    def errors(self, fields: Fields) -> Errors:
+        """Compute the errors; see `Integrator.errors`.
+
+        Raises:
+            IncompatibleError: as `obstacle` says.
+        """
+        found = self._closed(fields)
+        none = torch.zeros_like(found.pmse).detach()
+        if _straight(fields.activation):
+            return Errors(found.pmse, _straight_error_rate(fields), none, none)
+        rate, spread = error_rate(fields, found.slope, self.get_buffer("_lines"))
+        return Errors(found.pmse, rate, none, spread)
+
+    def _closed(self, fields: Fields) -> Closed:
+        refuse(self.obstacle(fields.activation, fields.loss, self._hidden))
+        if _straight(fields.activation):
+            return _straight_moments(fields)
+        return _compiled(fields) if may_compile(fields) else _erf.moments(fields)
+
+
+def _straight(activation: Activation) -> bool:
+    return len(activation.slopes) == 1
+
+
+def _output(fields: Fields) -> tuple[float, Tensor, Tensor, Tensor]:
+    """Return the slope and offset of g, and mean and variance of the output, `(..., C)`."""
+    slope = fields.activation.slopes[0]
+    offset = fields.activation(torch.zeros((), dtype=fields.mean.dtype)).to(fields.mean)
+    v = fields.readout.unsqueeze(-2)
+    mean = ((offset + slope * fields.mean) * v).sum(-1)
+    spread = (v.unsqueeze(-2) @ fields.covariance @ v.unsqueeze(-1)).squeeze((-2, -1))
+    return slope, offset, mean, slope**2 * spread.expand(mean.shape)
+
+
+def _straight_moments(fields: Fields) -> Closed:
+    slope, offset, mean, variance = _output(fields)
+    v = fields.readout.unsqueeze(-2)
+    rest = (fields.labels.to(mean) - mean).unsqueeze(-1)  # E[Delta]
+    square = rest.squeeze(-1) ** 2 + variance
+    wide = torch.ones_like(fields.mean)
+    ones = wide.unsqueeze(-1) * wide.unsqueeze(-2)
+    stir = (fields.covariance @ v.unsqueeze(-1)).squeeze(-1)  # Cov(lambda, phi)/slope
+    moments = Moments(
+        drive=slope * rest * wide,
+        noise=slope**2 * square[..., None, None] * ones,
+        stein=-(slope**2) * v.unsqueeze(-2) * ones,
+        readout=(offset + slope * fields.mean) * rest - slope**2 * stir,
+    )
+    return Closed(moments, 0.5 * square, slope * wide)
+
+
+def _straight_error_rate(fields: Fields) -> Tensor:
+    """Return P(y phi <= 0) of a Gaussian output."""
+    _, _, mean, variance = _output(fields)
+    margin = fields.labels.to(mean) * mean
+    sure = variance <= 0
+    ratio = margin / torch.where(sure, torch.ones_like(variance), variance).sqrt()
+    return torch.where(sure, (margin <= 0).to(mean), torch.special.ndtr(-ratio))
+
+
+def _compiled(fields: Fields) -> Closed:
+    from gmmdyn_integrators import _kernels_erf as kernels  # numba is heavy
+
+    shape = tuple(fields.mean.shape)
+    square = (*shape, shape[-1])
+    drive, signal, slope = (torch.empty(shape, dtype=torch.float64) for _ in range(3))
+    noise, stein = (torch.empty(square, dtype=torch.float64) for _ in range(2))
+    pmse = torch.empty(math.prod(shape[:-1]), dtype=torch.float64)
+    kernels.moments(
+        rows(fields.mean, shape, 1),
+        rows(fields.covariance, square, 2),
+        rows(fields.readout.unsqueeze(-2), shape, 1),
+        rows(fields.labels, shape[:-1], 0),
+        rows(drive, shape, 1),
+        rows(noise, square, 2),
+        rows(stein, square, 2),
+        rows(signal, shape, 1),
+        pmse.numpy(),
+        rows(slope, shape, 1),
+    )
+    return Closed(Moments(drive, noise, stein, signal), pmse.reshape(shape[:-1]), slope)
