@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from gmmdyn.config import Configuration
-from gmmdyn.errors import GmmdynError
+from gmmdyn.errors import ConfigError, GmmdynError
 from gmmdyn.experiment import Experiment, plain
-from gmmdyn.interfaces import Theory
+from gmmdyn.many import solve_many
 from gmmdyn.trajectory import Trajectory
 
 Run = Literal["solve", "simulate"]
@@ -99,27 +99,37 @@ def _simulated(job: Mapping[str, Any]) -> Trajectory:
 def _solved(points: Sequence[Point]) -> list[Outcome]:
     """Solve all points together that share a theory and the times: a batch is one integration."""
     outcomes: dict[tuple[int, ...], Outcome] = {}
-    together: dict[str, list[tuple[Point, Experiment, Theory, dict[str, Any]]]] = {}
+    together: dict[str, list[tuple[Point, Experiment, Configuration]]] = {}
     for point in points:
         try:
             configuration = Configuration.from_mapping(point.job)
-            theory = configuration.predictor()
-            if theory is None:
-                raise GmmdynError("the configuration has no `theory`.")
-            grid = {
-                key: value
-                for key, value in configuration.simulation.items()
-                if key in ("duration", "times")
-            }
-            same = json.dumps(plain({"theory": configuration.theory, **grid}), sort_keys=True)
-            entry = (point, configuration.experiment(), theory, grid)
+            same = json.dumps(plain([configuration.theory, _times(configuration)]), sort_keys=True)
+            entry = (point, configuration.experiment(), configuration)
             together.setdefault(same, []).append(entry)
         except Exception as error:  # a sweep outlives any of its points
             outcomes[point.at] = Outcome(point.at, None, _said(error))
     for group in together.values():
-        for point, experiment, theory, grid in group:
-            try:
-                outcomes[point.at] = Outcome(point.at, experiment.solve(theory, **grid), "")
-            except Exception as error:  # a sweep outlives any of its points
-                outcomes[point.at] = Outcome(point.at, None, _said(error))
+        found = _solved_together([entry[1] for entry in group], group[0][2])
+        for (point, *_), result in zip(group, found, strict=True):
+            if isinstance(result, Exception):
+                outcomes[point.at] = Outcome(point.at, None, _said(result))
+            else:
+                outcomes[point.at] = Outcome(point.at, result, "")
     return [outcomes[point.at] for point in points]
+
+
+def _solved_together(
+    experiments: Sequence[Experiment], configuration: Configuration
+) -> Sequence[Trajectory | Exception]:
+    try:
+        theory = configuration.predictor()
+        if theory is None:
+            raise ConfigError("the configuration has no `theory`.")
+        return solve_many(experiments, theory, **_times(configuration))
+    except Exception as error:  # a sweep outlives any of its points
+        return [error] * len(experiments)
+
+
+def _times(configuration: Configuration) -> dict[str, Any]:
+    values = configuration.simulation
+    return {key: values[key] for key in ("duration", "times") if key in values}
