@@ -150,8 +150,14 @@ def _theory(command: str, configuration: Configuration, experiment: Experiment) 
 
 
 def _simulated(configuration: Configuration, experiment: Experiment) -> Trajectory:
+    from gmmdyn.training.distributed import first_process
+
     options = {"progress": None, **configuration.simulation}
-    return experiment.simulate(**options)
+    try:
+        return experiment.simulate(**options)
+    finally:
+        if not first_process():
+            raise SystemExit  # the first one has all replicas, and writes
 
 
 def _solved(configuration: Configuration, experiment: Experiment, theory: Theory) -> Trajectory:

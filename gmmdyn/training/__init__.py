@@ -2,6 +2,7 @@
 
 from gmmdyn.training.chain import ChainEngine as ChainEngine
 from gmmdyn.training.dense import DenseEngine as DenseEngine
+from gmmdyn.training.distributed import ReplicaStrategy as ReplicaStrategy
 from gmmdyn.training.engine import Engine as Engine
 from gmmdyn.training.features import FeatureEngine as FeatureEngine
 from gmmdyn.training.module import BlockSGD as BlockSGD

@@ -163,7 +163,7 @@ class ChainEngine(Engine):
     @property
     def finite(self) -> bool:
         """Whether all states are finite."""
-        return all(bool(torch.isfinite(state).all()) for state in self.parameters())
+        return all(bool(torch.isfinite(state).all()) for state in self.parameters(recurse=False))
 
     def order_parameters(self, replicas: range) -> OrderParameters:
         """Return the present order parameters.
@@ -200,7 +200,8 @@ class ChainEngine(Engine):
 
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
         """Measure some replicas; see `Engine.measure`."""
-        seeds = [stream_seed(self.seed, TEST_SET, replica, step) for replica in replicas]
+        numbers = self.numbers(replicas)
+        seeds = [stream_seed(self.seed, TEST_SET, number, step) for number in numbers]
         return measure_order_parameters(
             self._mixture(),
             self.activation,
@@ -213,7 +214,7 @@ class ChainEngine(Engine):
     def _advance_replica(
         self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
     ) -> None:
-        held = [state.data[group.start] for state in self.parameters()]
+        held = [state.data[group.start] for state in self.parameters(recurse=False)]
         state = [tensor.cpu() for tensor in held]  # on a CPU the same memory
 
         def store() -> None:
@@ -222,7 +223,7 @@ class ChainEngine(Engine):
 
         move = self._mover(*(tensor.numpy() for tensor in state))
         position = segment.start
-        for start, noise in self._pieces(segment, group.start):
+        for start, noise in self._pieces(segment, group):
             end = min(start + len(noise.rates), segment.stop)
             for stop in sorted({*stops, end}):
                 if position < stop <= end:
@@ -265,12 +266,12 @@ class ChainEngine(Engine):
 
         return move
 
-    def _pieces(self, segment: Segment, replica: int) -> Iterator[tuple[int, Noise]]:
+    def _pieces(self, segment: Segment, group: range) -> Iterator[tuple[int, Noise]]:
         """Draw the noise of a segment's block piece by piece, with the update each begins at.
 
         Always from the start of the block, so that a segment may begin anywhere in it.
         """
-        seed = stream_seed(self.seed, SAMPLES, replica, segment.block)
+        seed = stream_seed(self.seed, SAMPLES, self.numbers(group).start, segment.block)
         generator = np.random.Generator(np.random.SFC64(seed))
         directions = self.span.shape[1] + self.rest.shape[1]
         beyond = self.dim - directions

@@ -200,7 +200,8 @@ class DenseEngine(Engine):
 
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
         """Measure some replicas; see `Engine.measure`."""
-        seeds = [stream_seed(self.seed, TEST_SET, replica, step) for replica in replicas]
+        numbers = self.numbers(replicas)
+        seeds = [stream_seed(self.seed, TEST_SET, number, step) for number in numbers]
         return measure_weights(
             self.data_model,
             self.activation,
@@ -260,7 +261,7 @@ class DenseEngine(Engine):
         axes = None
         if self._scale is not None and self._centres is not None:
             axes = PrincipalAxes(None, self._scale.to(dtype), self._centres.to(dtype))
-        return pieces.draw(block, group, device, dtype, axes)
+        return pieces.draw(block, self.numbers(group), device, dtype, axes)
 
     def _loop(self, weights: Weights, rates: np.ndarray) -> Move:
         """Return what moves one replica over a block in the compiled loop."""

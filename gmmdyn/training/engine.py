@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, final
 
 import numpy as np
 from torch import nn
@@ -34,11 +34,53 @@ class Engine(nn.Module, abc.ABC):
     replica and the block alone, never on when it is looked at. The constructor takes a data model,
     a network and an algorithm, and by keyword `replicas`, `seed` and `block_size`.
 
+    Its own parameters have an axis of replicas first. Replicas are numbered from 0 in this process;
+    seeds are made of their `numbers`.
+
     Attributes:
         name: what `Experiment.simulate` calls it.
+        first_replica: the number of the first one here among all of them.
     """
 
     name: ClassVar[str]
+    first_replica: int = 0
+    _total: int | None = None
+
+    @property
+    @final
+    def total(self) -> int:
+        """How many replicas there are in all processes."""
+        return self.replicas if self._total is None else self._total
+
+    @property
+    @final
+    def divided(self) -> bool:
+        """Whether there are replicas in other processes."""
+        return self.total > self.replicas
+
+    @final
+    def keep(self, replicas: range) -> None:
+        """Keep some replicas, the share of this process, and forget the others.
+
+        Args:
+            replicas: which, consecutive.
+        """
+        self._total = self.total
+        self.first_replica += replicas.start
+        for state in self.parameters(recurse=False):
+            state.data = state.data[replicas.start : replicas.stop].clone()
+
+    @final
+    def numbers(self, replicas: range) -> range:
+        """Return the numbers of some replicas among all of them, which their seeds are made of.
+
+        Args:
+            replicas: which of this process.
+
+        Returns:
+            As many numbers.
+        """
+        return range(self.first_replica + replicas.start, self.first_replica + replicas.stop)
 
     @classmethod
     @abc.abstractmethod

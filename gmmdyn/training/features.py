@@ -158,10 +158,12 @@ class FeatureEngine(Engine):
             names.append("loss")
         curves = {name: np.full(len(replicas), np.nan) for name in names}
         rows = self._rows(1)
-        for index, replica in enumerate(replicas):
+        for index, (replica, number) in enumerate(
+            zip(replicas, self.numbers(replicas), strict=True)
+        ):
             if not bool(torch.isfinite(self.readout[replica].sum())):
                 continue
-            seed = stream_seed(self.seed, TEST_SET, replica, step)
+            seed = stream_seed(self.seed, TEST_SET, number, step)
             generator = torch.Generator(self.readout.device).manual_seed(seed)
             sums = torch.zeros(3, dtype=torch.float64, device=self.readout.device)
             for start in range(0, test_size, rows):
@@ -208,12 +210,12 @@ class FeatureEngine(Engine):
         """Draw the samples of a block: first update, `(N, B, D)`, `(N, B)`."""
         device, dtype = self.readout.device, self.projection.dtype
         batch_size, noise = self.algorithm.batch_size, self.algorithm.label_noise
-        seeded = group if device.type == "cpu" else range(group.start, group.start + 1)
+        seeded = self.numbers(group)[: None if device.type == "cpu" else 1]
         generators = [
             torch.Generator(device).manual_seed(
-                stream_seed(self.seed, SAMPLES, replica, segment.block)
+                stream_seed(self.seed, SAMPLES, number, segment.block)
             )
-            for replica in seeded
+            for number in seeded
         ]
         share = len(group) // len(generators)
         updates = max(1, self._rows(len(group)) // batch_size)

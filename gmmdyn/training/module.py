@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn.errors import DivergenceError
+from gmmdyn.training.distributed import check_strategy, gathered, share
 from gmmdyn.training.engine import Engine
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.stream import BlockStream, Segment
@@ -86,6 +87,46 @@ class OnlineLearning(pl.LightningModule):
         """
         return BlockStream(self.engine.block_size, lambda: int(self.updates_done), stop)
 
+    def setup(self, stage: str) -> None:
+        """Keep the replicas of this process, if there are several (Lightning's hook).
+
+        Args:
+            stage: of the trainer, not used.
+
+        Raises:
+            IncompatibleError: if the trainer's strategy is not for replicas, or there are fewer
+                replicas than processes.
+        """
+        check_strategy(self.trainer)
+        processes = self.trainer.world_size
+        if processes > 1 and not self.engine.divided:
+            self.engine.keep(share(self.engine.total, self.trainer.global_rank, processes))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Gather the replicas of all processes: a checkpoint has them all (Lightning's hook).
+
+        Args:
+            checkpoint: to be written.
+        """
+        if self.engine.divided:
+            own = {name: state.cpu() for name, state in self.engine.named_parameters(recurse=False)}
+            parts = gathered(own)
+            for name in own:
+                whole = torch.cat([part[name] for part in parts])
+                checkpoint["state_dict"][f"engine.{name}"] = whole
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Pick the replicas of this process (Lightning's hook).
+
+        Args:
+            checkpoint: that was read.
+        """
+        if self.engine.divided:
+            here = self.engine.numbers(range(self.engine.replicas))
+            states = checkpoint["state_dict"]
+            for name, _ in self.engine.named_parameters(recurse=False):
+                states[f"engine.{name}"] = states[f"engine.{name}"][here.start : here.stop]
+
     def configure_optimizers(self) -> BlockSGD:
         """Return the optimizer that runs the engine."""
         return BlockSGD(self.engine)
@@ -114,7 +155,8 @@ class OnlineLearning(pl.LightningModule):
         optimizer = self.optimizers()
         optimizer.step(segment=segment, recorder=recorder)  # type: ignore[union-attr]
         self.updates_done.fill_(segment.stop)
-        if not self.engine.finite:
+        # All processes stop together: one that went on would wait for the others for ever.
+        if not self.trainer.strategy.reduce_boolean_decision(self.engine.finite):
             begin = segment.start / self.engine.dim
             raise DivergenceError(
                 f"the weights grew beyond all bounds between t = {begin:.6g} and {self.time:.6g}; "

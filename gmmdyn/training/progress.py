@@ -24,7 +24,9 @@ class Progress(pl.Callback):
         self._bar: Bar | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the bar (Lightning's hook)."""
+        """Start the bar, in one process (Lightning's hook)."""
+        if not trainer.is_global_zero:
+            return
         self._bar = Bar(
             TextColumn("simulating"),
             BarColumn(),
@@ -50,7 +52,7 @@ class Progress(pl.Callback):
         """Move the bar (Lightning's hook)."""
         if self._bar is not None:
             seen = self._seen(pl_module)
-            replicas = int(pl_module.engine.replicas)  # type: ignore[union-attr, arg-type]
+            replicas = int(pl_module.engine.total)  # type: ignore[union-attr, arg-type]
             task = self._bar.tasks[0]
             self._bar.update(
                 task.id,

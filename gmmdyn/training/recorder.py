@@ -10,7 +10,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from gmmdyn.errors import IncompatibleError
+from gmmdyn.errors import DivergenceError, IncompatibleError
+from gmmdyn.training.distributed import gathered
 from gmmdyn.training.engine import Engine
 from gmmdyn.training.stream import Segment
 from gmmdyn.trajectory import Source, Trajectory
@@ -38,6 +39,7 @@ class Recorder(pl.Callback):
         self._steps = [round(float(t) * engine.dim) for t in times]
         self._test_size = test_size
         self._curves: dict[str, np.ndarray] = {}
+        self._everything: dict[str, np.ndarray] = {}
         self._done = 0
         self._fresh = 0
         self._seen: dict[int, int] = {}
@@ -86,15 +88,15 @@ class Recorder(pl.Callback):
             The trajectory, up to the last time at which everything was finite; None if there is
             none.
         """
-        count = self._done
-        for value in self._curves.values():
+        count, everything = self._done, self._everything or self._curves
+        for value in everything.values():
             finite = np.isfinite(value[:count].reshape(count, -1)).all(axis=1)
             count = count if finite.all() else int(finite.argmin())
         if count == 0:
             return None
         source: Source = "simulation"
         times = np.array(self._steps[:count]) / self._engine.dim
-        curves = {name: value[:count].copy() for name, value in self._curves.items()}
+        curves = {name: value[:count].copy() for name, value in everything.items()}
         return Trajectory(times, curves, source, metadata=metadata)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,14 +116,34 @@ class Recorder(pl.Callback):
         """Log new rows; Lightning's own logging costs milliseconds, so only then."""
         if trainer.logger is not None and self._done > self._fresh:
             for name in ("pmse", "classification_error"):
-                pl_module.log(name, float(np.nanmean(self._curves[name][self._done - 1])))
+                latest = self._curves[name][self._done - 1]
+                sums = torch.tensor([np.nansum(latest), np.isfinite(latest).sum()])
+                total, count = trainer.strategy.reduce(sums, reduce_op="sum").tolist()
+                pl_module.log(name, total / count)
         self._fresh = self._done
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Gather the record of all processes (Lightning's hook)."""
+        self._everything = self._whole()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Gather the record of all processes, which diverged together (Lightning's hook)."""
+        if isinstance(exception, DivergenceError):
+            self._everything = self._whole()
+
+    def _whole(self) -> dict[str, np.ndarray]:
+        """Return the curves of the replicas of all processes, up to now."""
+        curves = {name: value[: self._done] for name, value in self._curves.items()}
+        if not self._engine.divided:
+            return curves
+        parts = gathered(curves)
+        return {name: np.concatenate([part[name] for part in parts], axis=1) for name in curves}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the record, for a checkpoint (Lightning's hook)."""
-        curves = {
-            name: torch.from_numpy(value[: self._done]) for name, value in self._curves.items()
-        }
+        curves = {name: torch.from_numpy(value) for name, value in self._whole().items()}
         return {"steps": self._steps[: self._done], "curves": curves}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -140,5 +162,7 @@ class Recorder(pl.Callback):
                 "or with times that continue them."
             )
         self._done = self._fresh = len(steps)
+        here = self._engine.numbers(range(self._engine.replicas))
+        part = slice(here.start, here.stop) if self._engine.divided else slice(None)
         for name, value in state_dict["curves"].items():
-            self._row(name, value[0].numpy())[: self._done] = value.numpy()
+            self._row(name, value[0].numpy())[: self._done] = value[:, part].numpy()

@@ -24,6 +24,7 @@ from gmmdyn.errors import (
     DivergenceError,
     OutputError,
 )
+from gmmdyn.training.distributed import ReplicaStrategy, check_strategy
 from gmmdyn.training.engines import build_engine
 from gmmdyn.training.module import OnlineLearning
 from gmmdyn.training.progress import Progress
@@ -82,6 +83,8 @@ def simulate(
         if option not in known:
             near = checks.suggestion(option, known)
             raise ArgumentError(f"`trainer` has the unknown keyword `{option}`; {near}")
+    if _several(options):
+        options["strategy"] = ReplicaStrategy()
     options["callbacks"] = [*callbacks, *(options.get("callbacks") or [])]
     metadata = {
         "engine": chosen.name,
@@ -95,6 +98,7 @@ def simulate(
         handler = signal.getsignal(signal.SIGINT)
     with _quiet():
         runner = pl.Trainer(**options)
+        check_strategy(runner)
         try:
             runner.fit(
                 module,
@@ -122,6 +126,15 @@ def simulate(
     if trajectory is None:
         raise ConfigError("the trainer stopped before the first recording time.")
     return trajectory
+
+
+def _several(options: Mapping[str, Any]) -> bool:
+    """Return whether keywords of a trainer ask for processes and leave it to us how."""
+    strategy = options.get("strategy", "auto")
+    devices = options["devices"]
+    count = len(devices) if isinstance(devices, list | tuple) else devices
+    alone = count in (1, "1") and options.get("num_nodes", 1) == 1
+    return strategy == "ddp" or (strategy == "auto" and not alone)
 
 
 class _StopAt(pl.Callback):
@@ -152,12 +165,14 @@ class _StopAt(pl.Callback):
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence what Lightning says about data loaders and devices: none of it applies here."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"pytorch_lightning")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -50,7 +50,7 @@ def explicit_sgd(engine, network, algorithm, updates):
     generator = torch.Generator().manual_seed(0)
     inside = torch.linalg.pinv(engine.centres) @ mixture.means / root  # (r, D)
     torch.testing.assert_close(engine.centres @ inside * root, mixture.means, atol=1e-12, rtol=0)
-    first, noise = next(engine._pieces(Segment(0, 0, updates), 0))
+    first, noise = next(engine._pieces(Segment(0, 0, updates), range(1)))
     assert first == 0
     for i in range(updates):
         weights = network.first_layer.detach() / root
@@ -114,7 +114,7 @@ def test_along_given_noise_it_equals_sgd_in_d_dimensions(dim, hidden, activation
 def test_the_noise_has_the_law_of_its_name():
     mixture, network = build(9)
     engine = ChainEngine(mixture, network, gd.OnlineSGD(0.1, label_noise=0.1), block_size=40_000)
-    pieces = [noise for _, noise in engine._pieces(Segment(0, 0, 40_000), 0)]
+    pieces = [noise for _, noise in engine._pieces(Segment(0, 0, 40_000), range(1))]
     normals = np.concatenate([noise.normals for noise in pieces])
     beyond = np.concatenate([noise.beyond for noise in pieces])
     assert normals.shape == (40_000, 5)  # r = 2 and s = 3
