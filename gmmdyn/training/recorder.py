@@ -101,6 +101,7 @@ class Recorder(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the initial weights, unless the run was resumed (Lightning's hook)."""
+        self._everything = {}  # of an earlier fit
         if int(pl_module.updates_done) == 0 and self._steps[0] == 0 and self._done == 0:  # type: ignore[arg-type]
             for group in self._engine.groups():
                 self.observe(0, group)
@@ -117,7 +118,11 @@ class Recorder(pl.Callback):
         if trainer.logger is not None and self._done > self._fresh:
             for name in ("pmse", "classification_error"):
                 latest = self._curves[name][self._done - 1]
-                sums = torch.tensor([np.nansum(latest), np.isfinite(latest).sum()])
+                sums = torch.tensor(
+                    [np.nansum(latest), np.isfinite(latest).sum()],
+                    dtype=torch.float32,
+                    device=pl_module.device,
+                )
                 total, count = trainer.strategy.reduce(sums, reduce_op="sum").tolist()
                 pl_module.log(name, total / count)
         self._fresh = self._done
