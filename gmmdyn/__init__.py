@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gmmdyn.components import theory as theory
     from gmmdyn.estimate import Estimate as Estimate
     from gmmdyn.experiment import Experiment as Experiment
+    from gmmdyn.fixed_points import find_fixed_points as find_fixed_points
+    from gmmdyn.fixed_points import follow_fixed_point as follow_fixed_point
+    from gmmdyn.fixed_points import load_fixed_points as load_fixed_points
     from gmmdyn.hookspecs import hookimpl as hookimpl
     from gmmdyn.interfaces import Activation as Activation
     from gmmdyn.interfaces import Batch as Batch
@@ -52,6 +55,9 @@ _HOME = {
     "theory": "components",
     "Estimate": "estimate",
     "Experiment": "experiment",
+    "find_fixed_points": "fixed_points",
+    "follow_fixed_point": "fixed_points",
+    "load_fixed_points": "fixed_points",
     "hookimpl": "hookspecs",
     "Activation": "interfaces",
     "Batch": "interfaces",

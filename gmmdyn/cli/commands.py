@@ -32,7 +32,17 @@ COMMANDS: Mapping[str, Command] = {
     "compare": Command("Simulate, predict, and put both on one plot.", _CONFIG, _RUN_OPTIONS),
     "simulate": Command("Simulate online SGD.", _CONFIG, _RUN_OPTIONS),
     "solve": Command("Predict by theory alone.", _CONFIG, _RUN_OPTIONS),
-    "fixed-point": Command("Find where the order parameters come to rest.", _CONFIG, _RUN_OPTIONS),
+    "fixed-point": Command(
+        "Find where the order parameters come to rest.",
+        _CONFIG,
+        {
+            "--along": "follow the fixed point along a parameter: NAME=FIRST:LAST:COUNT, "
+            "NAME=FIRST:LAST:log:COUNT or NAME=VALUE,VALUE,…",
+            "--starts": "search for all fixed points from this many starts",
+            "--seed": "of those starts (default: 0)",
+            **_RUN_OPTIONS,
+        },
+    ),
     "sweep": Command(
         "Solve or simulate at every point of a grid of parameters.",
         _CONFIG,

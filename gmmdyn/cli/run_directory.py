@@ -19,10 +19,22 @@ ERRORS = "errors.png"
 ORDER_PARAMETERS = "order_parameters.png"
 REPORT = "report.html"
 FEATURE_ERRORS = "random_features.nc"
+FIXED_POINTS = "fixed_points.nc"
+FIXED_POINTS_FIGURE = "fixed_points.png"
 SWEEP = "sweep.yaml"
 SWEEP_RESULT = "sweep.nc"
 PHASE_DIAGRAM = "phase_diagram.png"
-_OURS = {CONFIG, SIMULATION, THEORY, ERRORS, ORDER_PARAMETERS, REPORT, FEATURE_ERRORS}
+_OURS = {
+    CONFIG,
+    SIMULATION,
+    THEORY,
+    ERRORS,
+    ORDER_PARAMETERS,
+    REPORT,
+    FEATURE_ERRORS,
+    FIXED_POINTS,
+    FIXED_POINTS_FIGURE,
+}
 
 
 def default_target(source: str) -> Path:

@@ -15,6 +15,7 @@ from gmmdyn import Experiment, Theory, Trajectory, compare
 from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
+from gmmdyn.cli.fixed_points import find_many, many_wanted
 from gmmdyn.cli.overrides import configured
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, IncompatibleError
@@ -43,6 +44,9 @@ def run_command(command: str, arguments: Arguments) -> None:
         return
     # What runs is what is written, so that the file repeats the run.
     configuration = configuration.resolved()
+    if command == "fixed-point" and many_wanted(arguments):
+        find_many(configuration, arguments, _header(command, arguments))
+        return
     output = arguments.last("--output")
     source = arguments.positional[0]
     target = places.default_target(source) if output is None else Path(output)

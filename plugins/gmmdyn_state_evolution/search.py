@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from gmmdyn import OrderParameters
-from gmmdyn_state_evolution.coordinates import Weights
+from gmmdyn_state_evolution.coordinates import Coordinates, Weights
 from gmmdyn_state_evolution.equations import Equations, Field, residual
 from gmmdyn_state_evolution.solvers import Root, along_the_flow, newton
 from gmmdyn_state_evolution.symmetric import Exchangeable, groups_of
@@ -28,7 +28,8 @@ class Found(NamedTuple):
         converged: whether it is within the tolerance.
         asymmetry: the scaled residual without that average; the same where no units merge.
         gone: units that vanished, shape `(K,)`.
-        group: the group of units that act as one of each unit, shape `(K,)`.
+        group: the group of units that act as one of each unit, shape `(K,)`; -1 for those gone.
+        moved: how far Newton's method went, as a share of the largest coordinate.
     """
 
     state: OrderParameters
@@ -37,6 +38,7 @@ class Found(NamedTuple):
     asymmetry: float
     gone: np.ndarray
     group: np.ndarray
+    moved: float = 0.0
 
 
 def flowing(
@@ -64,7 +66,7 @@ def flowing(
 
     def polish(x: np.ndarray) -> Root | None:
         found = polished(equations, mean_overlaps, coordinates.state(x), tolerance, small)
-        if found is None:
+        if not (found.converged and found.moved < _NEARBY):
             return None
         results.append(found)
         return Root(x, found.residual, found.converged)
@@ -87,53 +89,42 @@ def polished(
     state: OrderParameters,
     tolerance: float,
     small: float = 0.0,
-) -> Found | None:
-    """Look for a fixed point near a state.
+) -> Found:
+    """Look for a fixed point near a state with Newton's method.
 
     Args:
         equations: F.
         mean_overlaps: T, shape `(C, C)`.
         state: near a fixed point.
         tolerance: for the residual.
-        small: units whose weights are below, and shrink, are left out.
+        small: units whose weights are below, and shrink, are left out; those without weights are
+            in any case.
 
     Returns:
-        A fixed point, or None if there is none near.
+        Where it ended.
     """
     gone = _vanishing(equations, state, small)
     left = restricted(state, ~gone)
     group = groups_of(left)
-    end: OrderParameters | None = left
-    if len(group) and len(set(group)) < len(group):
-        end = _merged(equations, left, group, tolerance)
-    elif len(group):
-        coordinates = Weights(mean_overlaps, left)
+    moved, end = 0.0, left
+    if len(group):
+        coordinates: Coordinates = Weights(mean_overlaps, left)
         x = coordinates.flat(left)
+        if len(set(group)) < len(group):
+            coordinates = shares = Exchangeable(group, left)
+            x = coordinates.flat(shares.shared(left))
         root = newton(Field(equations, coordinates), x, tolerance)
-        near = np.abs(root.x - x).max() < _NEARBY * max(1.0, np.abs(x).max())
-        end = coordinates.state(root.x) if root.converged and near else None
-    if end is None:
-        return None
+        moved = float(np.abs(root.x - x).max()) / max(1.0, float(np.abs(x).max()))
+        end = coordinates.state(root.x)
     full = _embedded(end, ~gone)
     rates = equations(full)
-    asymmetry = residual(full, rates)
-    size = asymmetry
+    size = asymmetry = residual(full, rates)
     if len(group):
         kept = restricted(rates, ~gone)
         size = residual(end, Exchangeable(group, end).averaged(kept))
     groups = np.full(len(gone), -1)
     groups[~gone] = group
-    return Found(full, size, size <= tolerance, asymmetry, gone, groups)
-
-
-def _merged(
-    equations: Equations, state: OrderParameters, group: np.ndarray, tolerance: float
-) -> OrderParameters | None:
-    coordinates = Exchangeable(group, state)
-    x = coordinates.flat(coordinates.shared(state))
-    root = newton(Field(equations, coordinates), x, tolerance)
-    near = np.abs(root.x - x).max() < _NEARBY * max(1.0, np.abs(x).max())
-    return coordinates.state(root.x) if root.converged and near else None
+    return Found(full, size, size <= tolerance, asymmetry, gone, groups, moved)
 
 
 def _size(state: OrderParameters) -> torch.Tensor:
@@ -148,7 +139,7 @@ def _vanishing(equations: Equations, state: OrderParameters, small: float) -> np
     if bool(gone.any()):
         rates = equations(state)
         gone &= rates.Q.diagonal() + 2 * state.v * rates.v < 0
-    return np.array(gone.numpy())
+    return np.array((gone | (size == 0)).numpy())
 
 
 def restricted(state: OrderParameters, kept: np.ndarray) -> OrderParameters:

@@ -39,7 +39,8 @@ def groups_of(state: OrderParameters) -> np.ndarray:
     cosine = q / np.outer(norm, norm)
     ratio = v / norm
     # 1 - cos = angle²/2; a threshold on the ratio of lengths as well, and the same sign.
-    close = (1 - cosine < _ANGLE**2 / 2) & (np.abs(ratio[:, None] - ratio) < _ANGLE)
+    alone = np.eye(len(v), dtype=bool)
+    close = alone | (1 - cosine < _ANGLE**2 / 2) & (np.abs(ratio[:, None] - ratio) < _ANGLE)
     group = np.full(len(v), -1)
     count = 0
     for unit in range(len(v)):

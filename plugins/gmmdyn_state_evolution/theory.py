@@ -169,9 +169,7 @@ class StateEvolution(Theory):
         if self._method == "flow":
             return flowing(equations, overlaps, start, self._tolerance)
         if self._method == "newton" and not self._reduced:
-            near = polished(equations, overlaps, start, self._tolerance)
-            if near is not None:
-                return near
+            return polished(equations, overlaps, start, self._tolerance)
         x, field = coordinates.flat(start), Field(equations, coordinates)
         root: Root
         if self._method == "newton":

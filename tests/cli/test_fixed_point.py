@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gmmdyn import Trajectory
+from gmmdyn import Trajectory, load_fixed_points
 from gmmdyn.cli import main
 
 
@@ -32,3 +32,23 @@ def test_what_it_cannot_do_is_one_sentence(tmp_path, capsys):
     assert main([*words, f"--output={run}"]) == 1
     assert "stopped at the residual" in capsys.readouterr().err
     assert Trajectory.load(run / "theory.nc").metadata["solver"]["converged"] is False
+
+
+def test_along_a_parameter_and_from_many_starts(tmp_path, capsys):
+    common = ["--network.activation=linear", "--network.hidden=1", "--data_model.dim=50"]
+    common += ["--data_model.name=ring", "--data_model.clusters_per_label=1"]
+    run = tmp_path / "branch"
+    words = ["fixed-point", "xor", *common, f"--output={run}"]
+    assert main([*words, "--along", "weight_decay=0.05,0.1"]) == 0
+    said = capsys.readouterr().out
+    assert len([line for line in said.splitlines() if line.endswith("  stable")]) == 2
+    names = ["config.yaml", "fixed_points.nc", "fixed_points.png", "report.html"]
+    assert sorted(path.name for path in run.iterdir()) == names
+    assert load_fixed_points(run / "fixed_points.nc")["weight_decay"].values.tolist() == [0.05, 0.1]
+    words = ["fixed-point", "xor", *common, f"--output={run}", "--overwrite"]
+    assert main([*words, "--starts=2", "--seed=1"]) == 0
+    assert int(load_fixed_points(run / "fixed_points.nc")["starts"].sum()) == 2
+    assert main([*words, "--starts=3", "--along=weight_decay=0.1,0.2"]) == 2
+    assert "one of the two" in capsys.readouterr().err
+    assert main([*words, "--starts=none"]) == 2
+    assert "`--starts` is 'none'" in capsys.readouterr().err
