@@ -68,6 +68,8 @@ def flowing(
         found = polished(equations, mean_overlaps, coordinates.state(x), tolerance, small)
         if not (found.converged and found.moved < _NEARBY):
             return None
+        if bool((_size(found.state) < small).any()):  # it converged to a unit that vanishes
+            found = polished(equations, mean_overlaps, found.state, tolerance, small)
         results.append(found)
         return Root(x, found.residual, found.converged)
 

@@ -15,7 +15,7 @@ from scipy.integrate import BDF
 from gmmdyn_state_evolution.equations import Slope
 
 # The flow has come near a root where the residual is below.
-NEAR = 1e-6
+NEAR = 1e-5
 
 
 class FieldLike(Protocol):
@@ -209,7 +209,7 @@ def along_the_flow(field: FieldLike, x: np.ndarray, tolerance: float, polish: Po
             if polished is not None:
                 return polished
             # A saddle, say: go on and look again much further down.
-            near = slope.residual / 100
+            near = slope.residual / 10
             if near < tolerance:
                 break
     return root

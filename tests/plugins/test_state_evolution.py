@@ -35,14 +35,15 @@ def solved(decay, **options):
     return xor(decay, **options).solve("state-evolution")
 
 
-def identity_gap(experiment, trajectory, infinite=False, lines=7):
+def identity_gap(experiment, trajectory, infinite=False):
     """Q_kk - v_k² = (eta/2 kappa) v_k² sum_a p_a n_akk (sigma² + T_aa/D), for ReLU (g = x g').
 
     Half of dQ_kk/dt less v_k dv_k/dt: E[g'(x_k) x_k Delta] and E[g(x_k) Delta] cancel.
     """
     mixture, algorithm = experiment.data_model, experiment.algorithm
     state = trajectory.order_parameters(0)
-    integrator = gd.integrator("preintegrated", log2_lines=lines)
+    many = {"log2_lines": 11} if len(state.v) > 4 else {}
+    integrator = gd.integrator("preintegrated", **many)
     integrator.prepare(len(state.v))
     covariance = mixture.variance * state.Q.unsqueeze(0)
     fields = Fields(state.R, covariance, state.v, mixture.labels, gd.activation("relu"))
@@ -100,6 +101,7 @@ def test_the_limit_of_infinite_dimension():
     assert identity_gap(small, kept, infinite=True) > 1e-4
 
 
+@pytest.mark.science
 def test_units_that_merge_act_as_one():
     """Five units for four means: two become one but for an angle that SGD noise keeps up."""
     experiment = xor(0.05, hidden=5, noise=0.1)
