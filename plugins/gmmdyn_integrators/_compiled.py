@@ -11,6 +11,10 @@ from gmmdyn.interfaces import Fields
 
 def may_compile(fields: Fields) -> bool:
     """Say whether an integral is one of plain numbers on the CPU, without a gradient to follow."""
+    from numba import config  # heavy
+
+    if getattr(config, "DISABLE_JIT", False):  # as one does to debug
+        return False
     inputs = (fields.mean, fields.covariance, fields.readout)
     if any(part.device.type != "cpu" or part.dtype != torch.float64 for part in inputs):
         return False

@@ -283,3 +283,42 @@ def test_a_solution_says_which_integrator_and_why():
     about = experiment.solve("ode", times=[0.0, 0.1]).metadata["solver"]
     assert about["integrator"] == "closed-form"
     assert "closed form" in about["integrator_reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("closed-form", "erf"), ("preintegrated", "relu"), ("gauss-hermite", "erf")],
+)
+def test_names_of_units_and_clusters_do_not_matter(name, activation):
+    """Clusters exactly; units up to the stated error, since points tell directions apart."""
+    problem = fields(activation, 3)
+    integrator = prepared(name, 3)
+    order, swap = torch.tensor([2, 0, 1]), torch.tensor([1, 0])
+    moved = problem._replace(
+        mean=problem.mean[swap][:, order],
+        covariance=problem.covariance[swap][:, order][:, :, order],
+        readout=problem.readout[order],
+        labels=problem.labels[swap],
+    )
+    tolerance = 1e-12 if name == "closed-form" else 4 * integrator.relative_error
+    pairs = zip(integrator.moments(problem), integrator.moments(moved), strict=True)
+    for index, (one, two) in enumerate(pairs):
+        one = one[swap][:, order]
+        if one.ndim == 3:
+            one = one[:, :, order]
+        # All but the noise are closed forms.
+        exact = name == "preintegrated" and index != 1
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-12 if exact else tolerance)
+
+
+def test_two_units_leave_nothing_to_the_lines():
+    """The noise of two units is exact: a third one, without readout, makes lines of them."""
+    problem = fields("relu", 3)._replace(readout=torch.tensor([0.8, -1.1, 0.0]).double())
+    pair = problem._replace(
+        mean=problem.mean[:, :2],
+        covariance=problem.covariance[:, :2, :2],
+        readout=problem.readout[:2],
+    )
+    one = prepared("preintegrated", 2, log2_lines=4).moments(pair).noise
+    many = prepared("preintegrated", 3, log2_lines=14).moments(problem).noise[:, :2, :2]
+    torch.testing.assert_close(one, many, rtol=0, atol=3e-4)

@@ -71,6 +71,18 @@ def test_integrators(name, activation):
     check(name, gd.activation(activation))
 
 
+@pytest.mark.parametrize("activation", ["leaky-relu", "hard-tanh", "abs"])
+def test_lines_describe_every_piecewise_linear_activation(activation):
+    check("preintegrated", gd.activation(activation))
+
+
+def test_a_leaky_rectifier_has_the_slope_of_its_option():
+    activation = gd.activation("leaky-relu", slope=-0.3)
+    testing.check_activation(activation)
+    assert activation.slopes == (-0.3, 1.0)
+    check("preintegrated", activation)
+
+
 class Leaky(gd.Activation):
     """Two kinks, slopes of both signs: what a user may bring."""
 
