@@ -208,29 +208,31 @@ class Comparison:
 
         return comparison_table(self, rows)
 
-    def plot(self, path: str | Path | None = None) -> Figure:
+    def plot(self, path: str | Path | None = None, time_unit: str = "t") -> Figure:
         """Draw both errors against time.
 
         Args:
             path: a PNG or PDF file to write as well; an existing one is replaced.
+            time_unit: `"t"`, `"t*sqrt(D)"` or `"t*D"`.
 
         Returns:
             The figure: simulation as points with standard errors, theory as lines, the Bayes error
             dashed.
 
         Raises:
-            RangeError: if the ending of `path` is unknown.
+            RangeError: if the ending of `path` or `time_unit` is unknown.
             OutputError: if it cannot be written.
         """
         from gmmdyn.plot import plot_errors
 
-        return plot_errors(self, path)
+        return plot_errors(self, path, time_unit)
 
-    def plot_order_parameters(self, path: str | Path | None = None) -> Figure:
+    def plot_order_parameters(self, path: str | Path | None = None, time_unit: str = "t") -> Figure:
         """Draw Q, R and v against time.
 
         Args:
             path: a PNG or PDF file to write as well; an existing one is replaced.
+            time_unit: `"t"`, `"t*sqrt(D)"` or `"t*D"`.
 
         Returns:
             The figure: simulation as points with standard errors, theory as lines.
@@ -241,7 +243,7 @@ class Comparison:
         """
         from gmmdyn.plot import plot_order_parameters
 
-        return plot_order_parameters(self, path)
+        return plot_order_parameters(self, path, time_unit)
 
 
 def compare(simulated: Trajectory, predicted: Trajectory | None = None) -> Comparison:

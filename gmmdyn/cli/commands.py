@@ -23,10 +23,12 @@ class Command(NamedTuple):
 
 
 _CONFIG = ("config", "a preset (`gmmdyn presets` lists them) or a YAML file")
+_TIME_UNIT = {"--time-unit": "of the figures: t (default), t*sqrt(D) or t*D"}
 _RUN_OPTIONS = {
     "--output": "the directory to write (default: runs/NAME-TIME)",
     "--overwrite": "flag: replace the directory if it holds an earlier run",
     "--data": "the folder with the data set's files; the same as --data_model.folder",
+    **_TIME_UNIT,
 }
 COMMANDS: Mapping[str, Command] = {
     "compare": Command("Simulate, predict, and put both on one plot.", _CONFIG, _RUN_OPTIONS),
@@ -77,7 +79,9 @@ COMMANDS: Mapping[str, Command] = {
             "--overwrite": _RUN_OPTIONS["--overwrite"],
         },
     ),
-    "plot": Command("Draw the figures of a run again.", ("run", "the directory of the run")),
+    "plot": Command(
+        "Draw the figures of a run again.", ("run", "the directory of the run"), _TIME_UNIT
+    ),
     "report": Command("Write the report of a run again.", ("run", "the directory of the run")),
     "presets": Command("List the configurations that come with gmmdyn."),
     "plugins": Command("List the components that installed plugins provide."),

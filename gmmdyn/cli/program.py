@@ -50,7 +50,7 @@ def run(words: Sequence[str]) -> None:
 
         run_command(name, arguments)
         return
-    arguments.check_known(())
+    arguments.check_known(list(COMMANDS[name].options))
     _SIMPLE[name](arguments)
 
 
@@ -110,7 +110,7 @@ def _plugins(arguments: Arguments) -> None:
 def _plot(arguments: Arguments) -> None:
     from gmmdyn.cli.runs import draw_again
 
-    draw_again(Path(arguments.positional[0]))
+    draw_again(Path(arguments.positional[0]), arguments.last("--time-unit") or "t")
 
 
 def _report(arguments: Arguments) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gmmdyn import Experiment, Theory, Trajectory, compare
+from gmmdyn import Experiment, Theory, Trajectory, checks, compare
 from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
@@ -25,6 +25,8 @@ from gmmdyn.report import write_report
 if TYPE_CHECKING:
     from gmmdyn import Comparison
 
+# As `gmmdyn.plot.units`, which would bring matplotlib before it is needed.
+_TIME_UNITS = ("t", "t*sqrt(D)", "t*D")
 ORDER_PARAMETERS = {"Q", "R", "v", "b"}
 _PACKAGES = ("gmmdyn", "torch", "numpy", "scipy", "pytorch-lightning", "torchdiffeq")
 
@@ -47,6 +49,8 @@ def run_command(command: str, arguments: Arguments) -> None:
     if command == "fixed-point" and many_wanted(arguments):
         find_many(configuration, arguments, _header(command, arguments))
         return
+    # Before the run, so that a slip does not cost one.
+    time_unit = checks.choice("--time-unit", arguments.last("--time-unit") or "t", _TIME_UNITS)
     output = arguments.last("--output")
     source = arguments.positional[0]
     target = places.default_target(source) if output is None else Path(output)
@@ -73,7 +77,7 @@ def run_command(command: str, arguments: Arguments) -> None:
                 simulated = error.partial
             else:
                 predicted = error.partial
-        table = _write(folder, simulated, predicted)
+        table = _write(folder, simulated, predicted, time_unit)
         write_report(folder, table)
     say(table)
     say(f"written to {target}")
@@ -81,11 +85,12 @@ def run_command(command: str, arguments: Arguments) -> None:
         raise failure
 
 
-def draw_again(run: Path) -> None:
+def draw_again(run: Path, time_unit: str = "t") -> None:
     """Draw the figures of a run again and print its table.
 
     Args:
         run: the directory of a run that simulated.
+        time_unit: of the figures.
 
     Raises:
         DataError: if it is none.
@@ -103,7 +108,7 @@ def draw_again(run: Path) -> None:
         Trajectory.load(run / places.SIMULATION),
         Trajectory.load(run / places.THEORY) if has_theory else None,
     )
-    _draw(run, comparison)
+    _draw(run, comparison, time_unit)
     say(comparison.table())
     say(f"written to {run}")
 
@@ -169,7 +174,9 @@ def _solved(configuration: Configuration, experiment: Experiment, theory: Theory
     return experiment.solve(theory, **grid)
 
 
-def _write(folder: Path, simulated: Trajectory | None, predicted: Trajectory | None) -> str:
+def _write(
+    folder: Path, simulated: Trajectory | None, predicted: Trajectory | None, time_unit: str
+) -> str:
     """Write results and figures; return the table."""
     if simulated is not None:
         simulated.save(folder / places.SIMULATION)
@@ -180,17 +187,17 @@ def _write(folder: Path, simulated: Trajectory | None, predicted: Trajectory | N
         if not np.isinf(predicted.times).all():
             from gmmdyn.plot import plot_trajectory
 
-            plot_trajectory(predicted, folder / places.ERRORS)
+            plot_trajectory(predicted, folder / places.ERRORS, time_unit)
         return _said(predicted)
     comparison = compare(simulated, predicted)
-    _draw(folder, comparison)
+    _draw(folder, comparison, time_unit)
     return comparison.table()
 
 
-def _draw(folder: Path, comparison: Comparison) -> None:
-    comparison.plot(folder / places.ERRORS)
+def _draw(folder: Path, comparison: Comparison, time_unit: str) -> None:
+    comparison.plot(folder / places.ERRORS, time_unit)
     if ORDER_PARAMETERS & set(comparison.simulated.curves):
-        comparison.plot_order_parameters(folder / places.ORDER_PARAMETERS)
+        comparison.plot_order_parameters(folder / places.ORDER_PARAMETERS, time_unit)
 
 
 def _said(predicted: Trajectory) -> str:

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from gmmdyn.estimate import Estimate
 from gmmdyn.plot import style
+from gmmdyn.plot.units import in_unit
 from gmmdyn.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -27,12 +28,15 @@ LABELS = {
 MOST_DECADES = 1e8  # a prediction of 1e-80 would flatten all that can be measured
 
 
-def plot_errors(comparison: Comparison, path: str | Path | None = None) -> Figure:
+def plot_errors(
+    comparison: Comparison, path: str | Path | None = None, time_unit: str = "t"
+) -> Figure:
     """Draw pmse and classification error against t = updates/D on a logarithmic axis.
 
     Args:
         comparison: a simulation and what was predicted for it, if anything.
         path: a PNG or PDF file to write as well; an existing one is replaced.
+        time_unit: `"t"`, `"t*sqrt(D)"` (natural at high SNR, where |mu| = D) or `"t*D"`.
 
     Returns:
         Simulation as points with the standard error over replicas, theory as lines, the Bayes error
@@ -41,18 +45,22 @@ def plot_errors(comparison: Comparison, path: str | Path | None = None) -> Figur
         showed.
 
     Raises:
-        RangeError: if the ending of `path` is unknown.
+        RangeError: if the ending of `path` or `time_unit` is unknown.
         OutputError: if it cannot be written.
     """
-    return _plot(comparison.simulated, comparison.predicted, comparison.bayes_error, path)
+    parts = comparison.simulated, comparison.predicted, comparison.bayes_error
+    return _plot(*parts, path, time_unit)
 
 
-def plot_trajectory(trajectory: Trajectory, path: str | Path | None = None) -> Figure:
+def plot_trajectory(
+    trajectory: Trajectory, path: str | Path | None = None, time_unit: str = "t"
+) -> Figure:
     """Draw the errors of one trajectory.
 
     Args:
         trajectory: a simulation or a prediction.
         path: a PNG or PDF file to write as well; an existing one is replaced.
+        time_unit: `"t"`, `"t*sqrt(D)"` (natural at high SNR, where |mu| = D) or `"t*D"`.
 
     Returns:
         A figure as that of `plot_errors`.
@@ -64,8 +72,8 @@ def plot_trajectory(trajectory: Trajectory, path: str | Path | None = None) -> F
     known = trajectory.metadata.get("bayes_error")
     bayes_error = None if known is None else Estimate(known["value"], known["standard_error"])
     if trajectory.source == "simulation":
-        return _plot(trajectory, None, bayes_error, path)
-    return _plot(None, trajectory, bayes_error, path)
+        return _plot(trajectory, None, bayes_error, path, time_unit)
+    return _plot(None, trajectory, bayes_error, path, time_unit)
 
 
 def _plot(
@@ -73,7 +81,11 @@ def _plot(
     predicted: Trajectory | None,
     bayes_error: Estimate | None,
     path: str | Path | None,
+    time_unit: str,
 ) -> Figure:
+    simulated, predicted = (
+        None if t is None else in_unit(t, time_unit) for t in (simulated, predicted)
+    )
     drawn = [t for t in (simulated, predicted) if t is not None]
     logarithmic = style.time_is_logarithmic(*drawn)
     names = [name for name in LABELS if any(name in t.curves for t in drawn)]
@@ -91,7 +103,7 @@ def _plot(
             if name == "classification_error" and bayes_error is not None:
                 handles.append(_draw_bayes(axes, bayes_error.value))
             axes.set_ylabel(LABELS[name])
-            style.label_time(axes, logarithmic)
+            style.label_time(axes, logarithmic, time_unit)
         figure.suptitle(style.title_of(drawn[0], simulated))
         entries = {str(handle.get_label()): handle for handle in handles}
         figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=3)

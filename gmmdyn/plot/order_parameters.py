@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from gmmdyn.errors import RangeError
 from gmmdyn.plot import style
+from gmmdyn.plot.units import in_unit
 from gmmdyn.tables import spread
 from gmmdyn.trajectory import Trajectory
 
@@ -49,13 +50,14 @@ class _Panel:
 
 
 def plot_order_parameters(
-    subject: Comparison | Trajectory, path: str | Path | None = None
+    subject: Comparison | Trajectory, path: str | Path | None = None, time_unit: str = "t"
 ) -> Figure:
     """Draw Q, R, v and the bias, if there is one, against t = updates/D.
 
     Args:
         subject: a comparison, or one trajectory.
         path: a PNG or PDF file to write as well; an existing one is replaced.
+        time_unit: `"t"`, `"t*sqrt(D)"` (natural at high SNR, where |mu| = D) or `"t*D"`.
 
     Returns:
         One panel each for the diagonal of Q, its upper triangle, R, v and b: simulation as points
@@ -65,10 +67,10 @@ def plot_order_parameters(
 
     Raises:
         RangeError: if no order parameters were recorded, no time is finite, or the ending of
-            `path` is unknown.
+            `path` or `time_unit` is unknown.
         OutputError: if it cannot be written.
     """
-    simulated, predicted = _pair(subject)
+    simulated, predicted = (None if t is None else in_unit(t, time_unit) for t in _pair(subject))
     drawn = [t for t in (simulated, predicted) if t is not None]
     panels = _panels(drawn[0])
     logarithmic = style.time_is_logarithmic(*drawn)
@@ -78,6 +80,7 @@ def plot_order_parameters(
         grid = figure.subplots(rows, min(2, len(panels)), squeeze=False).ravel()
         for panel, axes in zip(panels, grid, strict=False):
             _draw(axes, panel, simulated, predicted, logarithmic)
+            style.label_time(axes, logarithmic, time_unit)
         for axes in grid[: max(0, len(panels) - 2)]:
             axes.set_xlabel("")
         for axes in grid[len(panels) :]:
@@ -157,7 +160,6 @@ def _draw(
     axes.set_ylabel(panel.label)
     if chosen.size < total:
         axes.set_title(f"{chosen.size} of {total} shown", loc="right", fontsize=9)
-    style.label_time(axes, logarithmic)
 
 
 def _legend(

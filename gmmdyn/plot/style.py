@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gmmdyn.errors import RangeError
 from gmmdyn.files import written_whole
+from gmmdyn.plot.units import TIME_UNITS
 from gmmdyn.trajectory import Trajectory
 
 # For a full page in a paper, legible when printed at half the size.
@@ -127,14 +128,15 @@ def _short(value: float, _: int | None = None) -> str:
     return f"$10^{{{exponent}}}$" if factor == "1" else rf"${factor}\times 10^{{{exponent}}}$"
 
 
-def label_time(axes: Axes, logarithmic: bool) -> None:
+def label_time(axes: Axes, logarithmic: bool, time_unit: str = "t") -> None:
     """Set up the axis of time.
 
     Args:
         axes: where.
         logarithmic: the scale.
+        time_unit: a key of `TIME_UNITS`.
     """
-    axes.set_xlabel("t = samples / D")
+    axes.set_xlabel(TIME_UNITS[time_unit][1])
     if logarithmic:
         logarithmic_axis(axes, "x")
 

@@ -256,3 +256,31 @@ def test_drawing_leaves_the_settings_of_matplotlib_alone(simulated):
     before = dict(mpl.rcParams)
     plot_trajectory(simulated)
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("t", 1), ("t*sqrt(D)", 20), ("t*D", 400)])
+def test_the_unit_of_time_scales_the_axis(unit, factor):
+    times = np.array([0.0, 1.0, 10.0])
+    curve = Trajectory(
+        times,
+        {"pmse": np.array([0.5, 0.4, 0.1]), "v": np.ones((3, 2))},
+        "theory",
+        metadata={"dim": 400},
+    )
+    for figure in (
+        plot_trajectory(curve, time_unit=unit),
+        plot_order_parameters(curve, time_unit=unit),
+    ):
+        axes = figure.axes[0]
+        drawn = axes.get_lines()[0].get_xdata()
+        np.testing.assert_allclose(drawn, times[1:] * factor)
+        assert ("sqrt" in axes.get_xlabel()) == (unit == "t*sqrt(D)")
+    np.testing.assert_array_equal(curve.times, times)
+
+
+def test_a_unit_of_time_that_cannot_be_is_refused():
+    curve = Trajectory(np.array([1.0]), {"pmse": np.array([0.5])}, "theory")
+    with pytest.raises(RangeError, match="does not say the dimension"):
+        plot_trajectory(curve, time_unit="t*D")
+    with pytest.raises(RangeError, match="`time_unit`"):
+        plot_trajectory(curve, time_unit="seconds")
