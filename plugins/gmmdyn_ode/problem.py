@@ -139,6 +139,11 @@ class Problem(NamedTuple):
         }
         return self._replace(initial=initial, **changed)
 
+    def to(self, device: torch.device | str) -> Problem:
+        """Move all tensors."""
+        moved = self.mapped(lambda value, _: value.to(device))
+        return moved._replace(labels=self.labels.to(device))
+
     def expanded(self) -> Problem:
         """Return the problem with its batch shape in every tensor."""
         batch = self.batch_shape

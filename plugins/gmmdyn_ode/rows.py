@@ -91,6 +91,7 @@ def integrate_rows(
     if len(times) == 1:
         return Rows(states, counts, evaluations, stopped)
     stops, bound = _Stops(times, kinks), bound_of(initial)
+    smallest = 4 * torch.finfo(initial.dtype).eps
     rows = torch.arange(count, device=initial.device)
     t, y = times[0].expand(count).clone(), initial.clone()
     position = torch.zeros_like(rows)
@@ -119,7 +120,7 @@ def integrate_rows(
         position = position + reached.to(position)
         done = t >= times[-1]
         huge = y.abs().amax(-1) > bound[rows]
-        stuck = h <= 4 * torch.finfo(h.dtype).eps * t.abs()
+        stuck = h <= smallest * torch.maximum(t.abs(), 1e-9 * (times[-1] - times[0]))
         going = ~(done | huge | stuck)
         if spent + 6 > options.max_evaluations:
             going = torch.zeros_like(going)

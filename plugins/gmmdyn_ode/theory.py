@@ -11,7 +11,13 @@ from torch import Tensor
 
 from gmmdyn import Loss, OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn import integrator as build_integrator
-from gmmdyn.errors import ConvergenceError, GmmdynError, RangeError
+from gmmdyn.errors import (
+    ConvergenceError,
+    GmmdynError,
+    IncompatibleError,
+    NotPositiveError,
+    RangeError,
+)
 from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
 from gmmdyn_ode.blocks import commutes
 from gmmdyn_ode.choice import choose
@@ -23,11 +29,15 @@ from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
 from gmmdyn_ode.modes import modes_of
 from gmmdyn_ode.problem import Problem, parts_of
 from gmmdyn_ode.recording import Record, concluded, record
-from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, Solution, increasing
+from gmmdyn_ode.solver import ADAPTIVE, EXHAUSTED, FIXED, Options, Solution, increasing
 from gmmdyn_ode.stiff import IMPLICIT, follow
 
 # Problems solved at once: more would not fit into memory with the points of a sampling integrator.
 _TOGETHER = 64
+# Evaluations after which a problem is solved alone: it may be stiff.
+_PATIENCE = 4000
+# Methods that solve problems together, on any device.
+_ON_DEVICES = ("auto", "dopri5")
 
 
 @final
@@ -54,6 +64,8 @@ class ODE(Theory):
             or as `rtol` when the integrator jumps.
         step: size of a fixed step, in units of t = samples/D, positive.
         max_evaluations: of the right-hand side, at least 1; then the solver gives up.
+        device: where to compute, such as `"cuda"`, which pays for `gd.solve_many`; off the CPU
+            `"auto"` is `"dopri5"`.
         infinite_dim: whether to leave out what vanishes as D grows, the means' share
             $T_{\alpha\beta}/D$ of the products of inputs; for means of length $\sqrt{D}$ alone.
 
@@ -73,6 +85,7 @@ class ODE(Theory):
         atol: float | None = None,
         step: float | None = None,
         max_evaluations: int = 20_000,
+        device: str = "cpu",
         infinite_dim: bool = False,
     ) -> None:
         super().__init__()
@@ -85,7 +98,10 @@ class ODE(Theory):
         self._atol = None if atol is None else checks.number("atol", atol, above=0)
         self._step = None if step is None else checks.number("step", step, above=0)
         self._limit = checks.whole("max_evaluations", max_evaluations)
+        self._device = _device(device)
         self._infinite = bool(infinite_dim)
+        if self._device.type != "cpu" and method not in _ON_DEVICES:
+            raise RangeError(f"the method `{method}` computes on the CPU: drop `device`.")
         if (method in FIXED) != (step is not None):
             verb = "needs a `step`" if step is None else "chooses its own steps: drop `step`"
             raise RangeError(f"the method `{method}` {verb}.")
@@ -108,6 +124,12 @@ class ODE(Theory):
         problem = problem_of(data_model, network, algorithm, state)
         if self._infinite:
             problem = problem._replace(inverse_dim=torch.zeros_like(problem.inverse_dim))
+        if isinstance(problem, Problem):
+            return problem.to(self._device)
+        if self._device.type != "cpu":
+            raise IncompatibleError(
+                "covariances that do not commute are solved on the CPU; drop `device`."
+            )
         return problem
 
     def _prepared(self, problem: Problem | MatrixProblem) -> Integrator:
@@ -115,6 +137,7 @@ class ODE(Theory):
         integrator = self._integrator
         if not isinstance(integrator, Integrator):
             integrator, _ = self._choice(problem)
+        integrator.to(self._device)
         integrator.prepare(problem.initial.v.shape[-1])
         return integrator
 
@@ -144,7 +167,8 @@ class ODE(Theory):
         integrator = self._prepared(problem)
         with torch.no_grad():
             if isinstance(problem, Problem):
-                return Dynamics(problem, integrator).overlap_rates(time, problem.initial)
+                rates = Dynamics(problem, integrator).overlap_rates(time, problem.initial)
+                return rates.to("cpu")
             return MatrixDynamics(problem, integrator).overlap_rates(time, problem.initial)
 
     def solve(
@@ -159,6 +183,11 @@ class ODE(Theory):
         """Integrate the equations; see `Theory.solve`."""
         problem = self._problem(data_model, network, algorithm, initial)
         grid = increasing(times)
+        if isinstance(problem, Problem) and self._device.type != "cpu":
+            (only,) = self._together([problem], grid)
+            if isinstance(only, ConvergenceError):
+                raise only
+            return only
         integrator = self._prepared(problem)
         options = self._options(integrator, problem)
         smooth = integrator.smooth or problem.activation.smooth
@@ -192,7 +221,7 @@ class ODE(Theory):
         schedule, the same labels, activation and loss. Each problem keeps its own steps. Together
         they are solved with `"dopri5"` only, and not in the form for general covariances.
         """
-        if self._method not in ("auto", "dopri5"):
+        if self._method not in _ON_DEVICES:
             return super().solve_many(problems, times=times, initial=initial)
         grid = increasing(times)
         results: dict[int, Trajectory | GmmdynError] = {}
@@ -211,16 +240,37 @@ class ODE(Theory):
         for group in kinds.values():
             for begin in range(0, len(group), _TOGETHER):
                 indices, some = zip(*group[begin : begin + _TOGETHER], strict=True)
-                results.update(zip(indices, self._together(some, grid), strict=True))
+                results.update(zip(indices, self._apart(some, grid), strict=True))
+        for i, result in results.items():
+            if self._gave_up(result):
+                (results[i],) = super().solve_many([problems[i]], times=times, initial=[starts[i]])
         return [results[i] for i in range(len(problems))]
+
+    def _gave_up(self, result: Trajectory | GmmdynError) -> bool:
+        """Whether the problem may be stiff, and another method was not ruled out."""
+        impatient = self._method == "auto" and self._limit > _PATIENCE
+        return impatient and EXHAUSTED.format(limit=_PATIENCE) in str(result)
+
+    def _apart(
+        self, problems: Sequence[Problem], times: Tensor
+    ) -> Sequence[Trajectory | GmmdynError]:
+        """Solve together; one after another if a state of one cannot be measured."""
+        try:
+            return self._together(problems, times)
+        except NotPositiveError as error:
+            if len(problems) == 1:
+                return [error]
+            return [self._apart([problem], times)[0] for problem in problems]
 
     def _together(
         self, problems: Sequence[Problem], times: Tensor
-    ) -> Sequence[Trajectory | GmmdynError]:
+    ) -> Sequence[Trajectory | ConvergenceError]:
         integrator = self._prepared(problems[0])
         options = self._options(integrator, problems[0])._replace(method="dopri5")
+        if self._method == "auto":
+            options = options._replace(max_evaluations=min(self._limit, _PATIENCE))
         about = _about(integrator, options, self._reason(problems[0]))
-        return solve_together(problems, times, integrator, options, about)
+        return solve_together(problems, times.to(self._device), integrator, options, about)
 
     def _options(self, integrator: Integrator, problem: Problem | MatrixProblem) -> Options:
         """Settle tolerances: below the jumps of the right-hand side no step would be accepted."""
@@ -251,6 +301,16 @@ def _solved(
     if not solution.states:
         return solution, None
     return solution, record(solution.states, start, equations)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RangeError(f"`device` is {name!r}; give `cpu`, `cuda` or `cuda:1`.") from None
+    if device.type == "mps":
+        raise RangeError("`device` is 'mps', which has no double precision; take `cpu`.")
+    return device
 
 
 def _about(integrator: Integrator, options: Options, reason: str) -> dict[str, Any]:

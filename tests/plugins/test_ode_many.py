@@ -7,7 +7,13 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError
+from gmmdyn.errors import (
+    ConvergenceError,
+    GmmdynError,
+    IncompatibleError,
+    NotPositiveError,
+    RangeError,
+)
 from gmmdyn_ode.rows import integrate_rows
 from gmmdyn_ode.solver import BLOW_UP, Options, integrate
 
@@ -156,6 +162,36 @@ def test_what_is_not_described_is_an_error_in_its_place():
     assert gd.solve_many([], times=[0, 1.0]) == []
     with pytest.raises(RangeError):
         gd.solve_many([experiment()], times=[1.0, 0.5])
+
+
+def test_a_start_that_is_no_state_is_an_error_in_its_place():
+    grid = [experiment(), experiment(rate=0.2), experiment()]
+    state = grid[0].network.order_parameters(grid[0].data_model)
+    bad = gd.OrderParameters(Q=state.Q - 2 * torch.eye(2), R=state.R, v=state.v)
+    found = gd.solve_many(grid, times=[0, 1.0], initial=[None, bad, None])
+    assert isinstance(found[1], NotPositiveError)
+    np.testing.assert_allclose(found[0].pmse, grid[0].solve(times=[0, 1.0]).pmse, atol=1e-6)
+    assert isinstance(found[2], gd.Trajectory)
+    with pytest.raises(GmmdynError, match="positive semi-definite"):
+        grid[1].solve(times=[0, 1.0], initial=bad)
+
+
+def test_where_to_compute_is_checked():
+    assert gd.solve_many([experiment()], times=[0, 1.0], device="cpu")[0].times.size == 2
+    for name in ("abacus", "mps"):
+        with pytest.raises(RangeError, match="`device`"):
+            gd.theory("ode", device=name)
+    with pytest.raises(RangeError, match="drop `device`"):
+        gd.theory("ode", device="cuda", method="BDF")
+
+
+def test_a_stiff_problem_is_solved_alone(monkeypatch):
+    monkeypatch.setattr("gmmdyn_ode.theory._PATIENCE", 60)
+    grid = [experiment(rate=0.01), experiment(rate=2.0, weight_decay=0.2)]
+    found = gd.solve_many(grid, times=[0, 4.0])
+    assert found[0].metadata["solver"]["together"] == 2
+    assert "together" not in found[1].metadata["solver"]
+    np.testing.assert_array_equal(found[1].pmse, grid[1].solve(times=[0, 4.0]).pmse)
 
 
 @pytest.mark.parametrize("name", ["ode", "state-evolution"])

@@ -193,3 +193,43 @@ def test_the_rate_of_a_problem_is_that_of_its_schedule():
     assert batch.batch_shape == (2,)
     np.testing.assert_allclose(batch.rate(1.0), [1.0, 2.0])
     np.testing.assert_allclose(batch.rate(torch.tensor([1.0, 2.0])), [1.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    "variations",
+    [
+        {
+            "learning_rate": gd.Schedule([0, 1, 3], [0.2, 1, 0.3]),
+            "batch_size": 3,
+            "label_noise": 0.1,
+        },
+        pytest.param({}, marks=pytest.mark.science),
+        pytest.param({"learning_rate": SCHEDULE}, marks=pytest.mark.science),
+        pytest.param({"batch_size": 4}, marks=pytest.mark.science),
+        pytest.param({"label_noise": 0.2}, marks=pytest.mark.science),
+    ],
+)
+def test_simulations_lie_on_the_theory_of_their_variation(variations):
+    """In standard errors over replicas, and well off the theory of plain SGD."""
+    dim = 600
+    mixture = gd.data_model("ring", dim=dim, clusters_per_label=1, variance=0.5)
+    network = gd.network(
+        "committee", dim=dim, hidden=3, init_scale=0.8, seed=4, bias=[0.1, -0.2, 0.3]
+    )
+    plain = {"learning_rate": 0.5, "weight_decay": 0.02}
+    times = [0, 0.5, 1, 2, 3]
+    tried = gd.Experiment(mixture, network, gd.OnlineSGD(**{**plain, **variations}))
+    run = tried.simulate(times=times, replicas=16, seed=1, test_size=20_000)
+
+    def z(name, algorithm):
+        ode = gd.Experiment(mixture, network, algorithm).solve(times=times)
+        # And the deviation of order 1/D.
+        spread = np.hypot(run.standard_error(name), ode.standard_error(name)) + 0.5 / dim
+        return ((run[name].mean(1) - ode[name]) / spread)[1:]
+
+    for name in ("pmse", "classification_error", "Q", "R", "v", "b"):
+        found = z(name, tried.algorithm)
+        assert np.sqrt((found**2).mean()) < 1.7, name
+        assert np.abs(found).max() < 4.5, name
+    if variations:
+        assert np.sqrt((z("pmse", gd.OnlineSGD(**plain)) ** 2).mean()) > 5
