@@ -288,10 +288,6 @@ def parts_of(
             f"the network has input dimension {network.dim} but the mixture has "
             f"{data_model.dim}; give both the same `dim`."
         )
-    if "loss" in algorithm.variations:
-        raise IncompatibleError(
-            f"the theory `ode` describes the square loss, and not yet the {algorithm.loss} one."
-        )
     return data_model, network
 
 

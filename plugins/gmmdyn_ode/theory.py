@@ -47,8 +47,8 @@ class ODE(Theory):
     Exact as D grows at fixed K and t = updates/D, for any activation and any Gaussian mixture whose
     cluster covariances are isotropic, the same, or commute; no direction of the noise may hold a
     finite share of it all. Covariances that do not commute are solved too, in matrices with K D
-    rows, of which there may be 2,000. Mini-batches, schedules of the learning rate and label noise
-    are in the equations. Everything is computed in float64.
+    rows, of which there may be 2,000. The logistic loss, mini-batches, schedules of the
+    learning rate and label noise are in the equations. Everything is computed in float64.
 
     Args:
         integrator: a registered name, an `Integrator`, or `"auto"`, the first that describes the
@@ -109,6 +109,11 @@ class ODE(Theory):
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         mixture, two_layer = parts_of(data_model, network, algorithm)
+        if isinstance(self._integrator, Integrator):
+            kind = two_layer.activation, algorithm.loss_function, two_layer.hidden
+            obstacle = self._integrator.obstacle(*kind)
+            if obstacle is not None:
+                raise IncompatibleError(obstacle)
         if commutes(mixture):
             modes_of(mixture)
         else:

@@ -8,6 +8,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 import gmmdyn as gd
+from gmmdyn.errors import IncompatibleError
 from gmmdyn_ode.problem import Problem
 
 
@@ -71,6 +72,7 @@ SCHEDULE = gd.Schedule([0.0, 2.0, 3.0], [0.5, 1.5, 0.0])
     [
         (0.0, {"label_noise": 0.2}),
         (0.0, {"batch_size": 3}),
+        (0.0, {"loss": "logistic"}),
         (1.0, {"learning_rate": SCHEDULE}),
         (
             2.5,
@@ -207,6 +209,10 @@ def test_the_rate_of_a_problem_is_that_of_its_schedule():
         pytest.param({"learning_rate": SCHEDULE}, marks=pytest.mark.science),
         pytest.param({"batch_size": 4}, marks=pytest.mark.science),
         pytest.param({"label_noise": 0.2}, marks=pytest.mark.science),
+        pytest.param({"loss": "logistic"}, marks=pytest.mark.science),
+        pytest.param(
+            {"loss": "logistic", "batch_size": 2, "label_noise": 0.1}, marks=pytest.mark.science
+        ),
     ],
 )
 def test_simulations_lie_on_the_theory_of_their_variation(variations):
@@ -227,9 +233,31 @@ def test_simulations_lie_on_the_theory_of_their_variation(variations):
         spread = np.hypot(run.standard_error(name), ode.standard_error(name)) + 0.5 / dim
         return ((run[name].mean(1) - ode[name]) / spread)[1:]
 
-    for name in ("pmse", "classification_error", "Q", "R", "v", "b"):
+    names = ["pmse", "classification_error", "Q", "R", "v", "b"]
+    if tried.algorithm.loss != "square":
+        names.append("loss")
+    for name in names:
         found = z(name, tried.algorithm)
         assert np.sqrt((found**2).mean()) < 1.7, name
         assert np.abs(found).max() < 4.5, name
     if variations:
         assert np.sqrt((z("pmse", gd.OnlineSGD(**plain)) ** 2).mean()) > 5
+
+
+def test_the_logistic_loss_is_a_curve_of_its_own():
+    tried = experiment(40, loss="logistic", label_noise=0.1)
+    solved = tried.solve(times=[0, 1.0], integrator=POINTS)
+    mixture, network = tried.data_model, tried.network
+    batch = mixture.sample(200_000, torch.Generator().manual_seed(5), torch.float64)
+    with torch.no_grad():
+        values = tried.algorithm.loss_function.value(network(batch.inputs), batch.labels)
+    spread = float(values.std()) / len(values) ** 0.5
+    assert abs(solved["loss"][0] - float(values.mean())) < 4 * spread + 2e-3
+    assert "loss" not in experiment(40).solve(times=[0, 1.0], integrator=POINTS).curves
+
+
+def test_an_integrator_that_does_not_describe_the_loss_is_refused_before_any_work():
+    tried = experiment(40, activation="relu", loss="logistic")
+    with pytest.raises(IncompatibleError, match="square loss"):
+        tried.check("ode", integrator="preintegrated")
+    tried.check("ode")
