@@ -10,7 +10,9 @@ from matplotlib.figure import Figure as Figure
 
 from gmmdyn.plot.curves import plot_errors as plot_errors
 from gmmdyn.plot.curves import plot_trajectory as plot_trajectory
+from gmmdyn.plot.feature_errors import plot_error_against_noise as plot_error_against_noise
 from gmmdyn.plot.feature_errors import plot_feature_errors as plot_feature_errors
+from gmmdyn.plot.feature_space import plot_feature_space as plot_feature_space
 from gmmdyn.plot.fixed_points import plot_fixed_points as plot_fixed_points
 from gmmdyn.plot.order_parameters import plot_order_parameters as plot_order_parameters
 from gmmdyn.plot.style import save_figure as save_figure
@@ -18,8 +20,10 @@ from gmmdyn.plot.sweeps import plot_sweep as plot_sweep
 
 __all__ = [
     "Figure",
+    "plot_error_against_noise",
     "plot_errors",
     "plot_feature_errors",
+    "plot_feature_space",
     "plot_fixed_points",
     "plot_order_parameters",
     "plot_sweep",

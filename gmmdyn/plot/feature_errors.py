@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.special import ndtr, ndtri
 
+from gmmdyn.errors import RangeError, ShapeError
 from gmmdyn.plot import style
 
 if TYPE_CHECKING:
@@ -111,3 +114,56 @@ def _between(x: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     fine = np.geomspace(x[known][0], x[known][-1], 200)
     tails = np.exp(np.interp(np.log(fine), np.log(x[known]), np.log(-ndtri(errors[known]))))
     return fine, ndtr(-tails)
+
+
+def plot_error_against_noise(
+    curves: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]],
+    path: str | Path | None = None,
+    title: str = "",
+) -> Figure:
+    r"""Draw classification errors of several classifiers against 1/SNR = $\sigma$.
+
+    The signal is the distance of the clusters from the origin, $|\mu|/\sqrt{D} = 1$.
+
+    Args:
+        curves: by the name of the classifier its $\sigma$ and errors, each `(n,)`. One point is
+            drawn where it is alone, a line through them otherwise.
+        path: a PNG or PDF file to write as well; an existing one is replaced.
+        title: above the figure.
+
+    Returns:
+        The figure, with chance as a grey line.
+
+    Raises:
+        ShapeError: if the arrays of a curve do not fit each other.
+        RangeError: if there are no curves, or the ending of `path` is unknown.
+        OutputError: if it cannot be written.
+    """
+    if not curves:
+        raise RangeError("`curves` is empty; give at least one.")
+    hues = style.colours(len(curves))
+    with mpl.rc_context(style.RC):
+        figure = style.new_figure(6.4, 5.0)
+        axes = figure.subplots()
+        for (name, (sigma, error)), hue, marker in zip(
+            curves.items(), hues, itertools.cycle("osD^vP"), strict=False
+        ):
+            x, y = np.asarray(sigma, dtype=float), np.asarray(error, dtype=float)
+            if x.ndim != 1 or x.shape != y.shape:
+                raise ShapeError(
+                    f"`{name}` has {x.shape} noise levels and {y.shape} errors; give as many."
+                )
+            order = np.argsort(x)
+            axes.plot(*_between(x[order], y[order]), color=hue, linewidth=1.4)
+            axes.plot(x, y, marker, color=hue, markerfacecolor="white", label=name)
+        axes.axhline(0.5, color="0.75", linewidth=0.8, zorder=0)
+        axes.annotate(
+            "chance", (0.01, 0.5), xycoords=("axes fraction", "data"), va="bottom", color="0.45"
+        )
+        axes.set(ylim=(-0.012, 0.54), xlabel=r"1/SNR = $\sigma$", ylabel="classification error")
+        style.logarithmic_axis(axes, "x")
+        figure.legend(loc="outside lower center", ncols=2)
+        figure.suptitle(title)
+    if path is not None:
+        style.save_figure(figure, path)
+    return figure

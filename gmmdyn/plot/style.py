@@ -156,6 +156,10 @@ def title_of(trajectory: Trajectory, simulated: Trajectory | None) -> str:
     network = experiment.get("network", {})
     units = trajectory.curves["v"].shape[-1] if "v" in trajectory.curves else network.get("hidden")
     size = f"K = {units}" if units is not None else ""
+    if network.get("features") is not None:
+        size = f"P = {network['features']}"
+    elif network.get("ratio") is not None:
+        size = f"P/D = {network['ratio']:g}"
     names = (_name(network), size, _name(network.get("activation")))
     parts.append(", ".join(filter(None, names)))
     dim = trajectory.metadata.get("dim")
