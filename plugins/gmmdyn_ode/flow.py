@@ -61,7 +61,8 @@ def flow(
     Args:
         problem: what to solve.
         times: strictly increasing, shape `(T,)`; the first is that of the initial state.
-        integrator: one that is differentiable, by name or as an object.
+        integrator: one that is differentiable, by name or as an object: `"preintegrated"` for a
+            piecewise-linear activation, `"sobol"` for a smooth one.
         method: as of the theory `ode`.
         rtol: relative tolerance of an adaptive step, positive.
         atol: absolute tolerance of an adaptive step, positive.
@@ -73,6 +74,7 @@ def flow(
     Raises:
         RangeError: if the times do not increase, or the method is unknown.
         NotPositiveError: if a step leads out of the possible states.
+        IncompatibleError: if the integrator does not describe the problem, or its gradients.
     """
     checks.choice("method", method, FIXED if step is not None else ADAPTIVE)
     problem = problem.expanded()
