@@ -59,15 +59,18 @@ def breaks(start, pace, kinks, places, units, pieces):
 
 
 @njit(
-    void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row, _rows),
+    void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row, _rows, _rows),
     cache=True,
     nogil=True,
 )
-def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, others, total):
-    r"""Add the lines' mean of g'_k g'_l (Delta² - Delta_kl²), pairs k <= l, to `total`.
+def noise(
+    mean, factor, readout, label, kinks, offsets, slopes, along, across, others, total, known
+):
+    r"""Add lines' means for pairs k <= l: g'_k g'_l (Delta² - Delta_kl²), and g'_k g'_l Delta_kl².
 
-    Delta_kl is the error signal with all units but k and l at their means, `others[k]` = v_k
-    E[g_k]; its part of the expectation involves two units and is known.
+    The first goes to `total`, the second, whose expectation involves two units and is known, to
+    `known`. Delta_kl is the error signal with all units but k and l at their means, `others[k]` =
+    v_k E[g_k].
 
     Args:
         mean: shape `(K,)`.
@@ -81,6 +84,7 @@ def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, o
         across: standard normal points across u, shape `(S, K)`.
         others: shape `(K,)`.
         total: shape `(K, K)`.
+        known: shape `(K, K)`.
     """
     hidden = len(mean)
     room = hidden * len(kinks)
@@ -121,13 +125,17 @@ def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, o
                     continue
                 one, two = label - mean_output + others[k] - constant[k], -linear[k]
                 pair = one * one * p0 + 2.0 * one * two * p1 + two * two * p2
-                total[k, k] += steep[k] * steep[k] * (square - pair)
+                both = steep[k] * steep[k]
+                total[k, k] += both * (square - pair)
+                known[k, k] += both * pair
                 for other in range(k + 1, hidden):
                     if steep[other] == 0.0:
                         continue
                     c0, c1 = one + others[other] - constant[other], two - linear[other]
                     pair = c0 * c0 * p0 + 2.0 * c0 * c1 * p1 + c1 * c1 * p2
-                    total[k, other] += steep[k] * steep[other] * (square - pair)
+                    both = steep[k] * steep[other]
+                    total[k, other] += both * (square - pair)
+                    known[k, other] += both * pair
             if i < count:
                 k = units[i]
                 pieces[k] += 1 if pace[k] > 0.0 else -1
@@ -142,6 +150,7 @@ def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, o
     for k in range(hidden):
         for other in range(k, hidden):
             total[k, other] /= len(across)
+            known[k, other] /= len(across)
 
 
 @njit(void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row), cache=True, nogil=True)

@@ -26,6 +26,8 @@ _NEAREST = 1e-15
 _LEFT = np.array(PAIRS)[:, 0].copy()
 _RIGHT = np.array(PAIRS)[:, 1].copy()
 _GENERAL = 9
+# As in `_straight.py`, which imports torch: how fast the weight of a shared correction falls.
+_ALIKE = 8.0
 
 _cube = float64[:, :, ::1]
 _rows = float64[:, ::1]
@@ -145,7 +147,7 @@ def moments(
     single, pair = np.empty((8, hidden)), np.empty(len(_LEFT))
     alpha, deviation = np.empty((hidden, edges)), np.empty(hidden)
     x, others = np.empty((3, 3)), np.empty(hidden)
-    total = np.empty((hidden, hidden))
+    total, known = np.empty((hidden, hidden)), np.empty((hidden, hidden))
     empty = np.empty(edges, np.bool_)
     for j in range(edges):
         empty[j] = not np.any(jumps[:, j])
@@ -244,10 +246,22 @@ def moments(
             continue
         if len(across) > 0 and hidden > 2:
             total[:] = 0.0
-            lines_noise(m, factor[n], v, y, kinks, offsets, slopes, along, across, others, total)
+            known[:] = 0.0
+            lines_noise(
+                m, factor[n], v, y, kinks, offsets, slopes, along, across, others, total, known
+            )
             for k in range(hidden):
                 for i in range(k, hidden):
+                    known[k, i] = noise[n, k, i] - known[k, i]
                     noise[n, k, i] += total[k, i]
+            # See `_straight.with_noise_of`.
+            for k in range(hidden):
+                for i in range(k + 1, hidden):
+                    outer = deviation[k] * deviation[i]
+                    rho = covariance[n, k, i] / outer if outer > 0.0 else 0.0
+                    alike = min(max(rho, 0.0), 1.0) ** _ALIKE
+                    mean_error = 0.5 * (known[k, k] + known[i, i])
+                    noise[n, k, i] += alike * (mean_error - known[k, i])
         for k in range(hidden):
             for i in range(k):
                 noise[n, k, i] = noise[n, i, k]

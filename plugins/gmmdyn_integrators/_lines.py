@@ -82,8 +82,8 @@ def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
     return Lines(edges, slope, v * constant, v * linear)
 
 
-def rest_of_noise(lines: Lines, labels: Tensor, others: Tensor) -> Tensor:
-    r"""Return the lines' mean of g'_k g'_l (Delta² - Delta_kl²), shape `(..., C, K, K)`.
+def rest_of_noise(lines: Lines, labels: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return the lines' means of g'_k g'_l (Delta² - Delta_kl²) and g'_k g'_l Delta_kl².
 
     Delta_kl is the error signal with all units but k and l at their means. Its part of the noise
     involves two units and is known, so that only the difference is left to the lines.
@@ -92,6 +92,9 @@ def rest_of_noise(lines: Lines, labels: Tensor, others: Tensor) -> Tensor:
         lines: the network along lines.
         labels: y, shape `(C,)`.
         others: v_k E[g_k], shape `(..., C, K)`.
+
+    Returns:
+        The rest and the lines' idea of what is known, each of shape `(..., C, K, K)`.
     """
     cdf, dens = torch.special.ndtr(lines.edges), density(lines.edges)
     p0 = cdf.diff(dim=-1)  # integrals of s^n phi(s) over each interval, n = 0, 1, 2
@@ -112,9 +115,10 @@ def rest_of_noise(lines: Lines, labels: Tensor, others: Tensor) -> Tensor:
     c0 = rest + offset.unsqueeze(-1) + once * offset.unsqueeze(-2)
     c1 = -lines.linear.unsqueeze(-1) - once * lines.linear.unsqueeze(-2)
     wide = (p0[..., None, None], p1[..., None, None], p2[..., None, None])
-    gap = whole[..., None, None] - square(c0, c1, wide)
+    pair = square(c0, c1, wide)
     slopes = lines.slope.unsqueeze(-1) * lines.slope.unsqueeze(-2)
-    return (slopes * gap).sum(-3).mean(-3)
+    rest_mean = (slopes * (whole[..., None, None] - pair)).sum(-3).mean(-3)
+    return rest_mean, (slopes * pair).sum(-3).mean(-3)
 
 
 def wrong(lines: Lines, y: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ from gmmdyn_integrators._pieces import (
     Pieces,
 )
 
+# How fast the weight of `with_noise_of` falls with the correlation of two units.
+ALIKE = 8
+
 
 class Exact(NamedTuple):
     """What pairs of units determine.
@@ -82,9 +85,27 @@ def moments(pieces: Pieces, fields: Fields) -> Exact:
 
 
 def with_noise_of(lines: Lines, exact: Exact, fields: Fields) -> Moments:
-    """Add the rest of the noise, which is left to lines."""
-    rest = rest_of_noise(lines, fields.labels.to(fields.mean), exact.outputs)
-    return exact.moments._replace(noise=exact.moments.noise + rest)
+    r"""Add the rest of the noise, which is left to lines.
+
+    What the lines get wrong of the known part is known, and taken out of each entry; but what parts
+    two units that have become nearly one is n_kk - 2 n_kl + n_ll, which is small and never
+    negative. So a pair of correlation rho takes over the correction of its diagonal entries by
+    the weight rho^8, and what is left of that difference is the lines' own, up to the square of the
+    angle between the units.
+    """
+    rest, seen = rest_of_noise(lines, fields.labels.to(fields.mean), exact.outputs)
+    noise = exact.moments.noise
+    error = noise - seen
+    own = error.diagonal(dim1=-2, dim2=-1)
+    variance = fields.covariance.diagonal(dim1=-2, dim2=-1)
+    there = variance > 0
+    deviation = torch.where(there, variance, torch.ones_like(variance)).sqrt()
+    outer = deviation.unsqueeze(-1) * deviation.unsqueeze(-2)
+    moving = there.unsqueeze(-1) & there.unsqueeze(-2)
+    rho = torch.where(moving, fields.covariance / outer, torch.zeros_like(outer))
+    alike = rho.clamp(0, 1) ** ALIKE
+    shared = 0.5 * (own.unsqueeze(-1) + own.unsqueeze(-2))
+    return exact.moments._replace(noise=noise + rest + alike * (shared - error))
 
 
 def _noise(

@@ -9,12 +9,10 @@ import numpy as np
 import torch
 
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
-from gmmdyn import integrator as build_integrator
 from gmmdyn import theory as build_theory
 from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError
 from gmmdyn.interfaces import (
     DataModel,
-    GaussianMixture,
     Integrator,
     IsotropicMixture,
     Network,
@@ -28,8 +26,6 @@ from gmmdyn_state_evolution.reduced import ReducedXOR
 from gmmdyn_state_evolution.search import Found, flowing, plain, polished
 from gmmdyn_state_evolution.solvers import Root, anderson, damped, newton
 
-# The binary logarithm of the number of lines of `preintegrated`.
-_LOG2_LINES = 11
 _METHODS = ("flow", "newton", "anderson", "damped")
 
 
@@ -53,10 +49,7 @@ class StateEvolution(Theory):
             with Newton's method, so it finds the fixed point that is reached; `"newton"` looks near
             the start; `"damped"` is the iteration x ← (1 - d)(x + F) + d x of the 2021 code, slow
             at small weight decay; `"anderson"` accelerates it.
-        integrator: as of the theory `ode`; it must be smooth for `"flow"` and `"newton"`. with
-            more units than clusters `"auto"` takes `"preintegrated"` with 2,048 lines where that
-            describes the network, as what parts units that merge is a small difference of its
-            moments.
+        integrator: as of the theory `ode`; it must be smooth for `"flow"` and `"newton"`.
         tolerance: for the scaled residual, positive, in units of 1/t.
         damping: d of the damped and the accelerated iteration, from 0 to below 1.
         max_evaluations: of the right-hand side, at least 1; then the solver gives up.
@@ -88,10 +81,6 @@ class StateEvolution(Theory):
         super().__init__()
         self._method = checks.choice("method", method, _METHODS)
         self._dynamics = build_theory("ode", integrator=integrator, infinite_dim=infinite_dim)
-        self._fine: Integrator | None = None
-        if integrator == "auto":
-            self._fine = build_integrator("preintegrated", log2_lines=_LOG2_LINES)
-            self._finely = build_theory("ode", integrator=self._fine, infinite_dim=infinite_dim)
         self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._damping = checks.number("damping", damping, at_least=0, at_most=0.999999)
         self._limit = checks.whole("max_evaluations", max_evaluations)
@@ -126,18 +115,7 @@ class StateEvolution(Theory):
         time: float = 0.0,
     ) -> OrderParameters:
         """Return the right-hand side whose zeros are sought; see `Theory.derivative`."""
-        dynamics = self._suited(data_model, network, algorithm)
-        return dynamics.derivative(data_model, network, algorithm, state, time=time)
-
-    def _suited(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> Theory:
-        if self._fine is None or not (
-            isinstance(network, TwoLayerNetwork)
-            and isinstance(data_model, GaussianMixture)
-            and network.hidden > len(data_model.labels)
-        ):
-            return self._dynamics
-        parts = (network.activation, algorithm.loss_function, network.hidden)
-        return self._finely if self._fine.obstacle(*parts) is None else self._dynamics
+        return self._dynamics.derivative(data_model, network, algorithm, state, time=time)
 
     def solve(
         self,
@@ -155,14 +133,13 @@ class StateEvolution(Theory):
         start = network.order_parameters(data_model) if initial is None else initial
         start = start.to(dtype=torch.float64, device="cpu")
         parts = (data_model, network, algorithm)
-        dynamics = self._suited(data_model, network, algorithm)
-        equations = Equations(dynamics, *parts, self._limit)
+        equations = Equations(self._dynamics, *parts, self._limit)
         overlaps = data_model.mean_overlaps
         coordinates = self._coordinates(data_model, start)
         found = self._found(equations, overlaps, coordinates, start)
         result: Trajectory | None = None
         if np.isfinite(found.residual):
-            at = dynamics.solve(*parts, times=[0.0], initial=found.state)
+            at = self._dynamics.solve(*parts, times=[0.0], initial=found.state)
             about = self._about(equations, overlaps, coordinates, found)
             result = describe.trajectory(at, about)
         if not found.converged:

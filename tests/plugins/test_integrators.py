@@ -234,6 +234,31 @@ def test_the_drift_of_two_units_is_exact():
         np.testing.assert_allclose(moments.stein[cluster, 0, 1], -v[1] * together, atol=1e-6)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+def test_what_parts_two_merging_units_is_positive_and_of_first_order(compiled):
+    """E[(g'_k - g'_l)² Δ²] is of the order of the angle; corrections must not drown it."""
+    others = torch.tensor([[0.1, 1, 0.3, 0], [-0.4, 0.2, 1, 0], [0, -1, 0.1, 0.5]])
+    mean = torch.tensor([[0.3, 0.3, -0.2, 0.1, 0.4], [-0.5, -0.5, 0.1, 0.2, -0.3]]).double()
+    rule = gd.integrator("preintegrated", log2_lines=8)
+    rule.prepare(5)
+    parts = []
+    for angle in (1e-2, 1e-3, 1e-4):
+        pair = torch.tensor([[1, 0, 0, 0.2], [1, angle, 0, 0.2]], dtype=torch.float64)
+        weights = torch.cat([pair, others.double()])
+        covariance = (0.1 * weights @ weights.T).expand(2, 5, 5)
+        v = torch.tensor([0.6, 0.5, -0.7, 0.4, -0.5], dtype=torch.float64)
+        if not compiled:
+            v.requires_grad_()
+        labels = torch.tensor([1.0, -1.0], dtype=torch.float64)
+        fields = Fields(mean, covariance, v, labels, gd.activation("relu"))
+        noise = rule.moments(fields).noise.detach()
+        parts.append((noise[:, 0, 0] - 2 * noise[:, 0, 1] + noise[:, 1, 1]) / angle)
+    scaled = torch.stack(parts)
+    assert bool((scaled > 0).all())
+    # The limit is finite; 256 lines see the narrow wedge between the units coarsely.
+    assert bool((scaled.max(0).values < 2 * scaled.min(0).values).all())
+
+
 def test_one_unit_is_exact():
     """ReLU moments of one Gaussian field, in closed form."""
     m, s, v = 0.4, 0.9, 0.7
