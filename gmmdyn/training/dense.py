@@ -28,7 +28,7 @@ from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
-_BLOCK_NUMBERS = 2**20
+_BLOCK_NUMBERS = 2**22
 # Moves some replicas over inputs `(N, U b, D)` and labels `(N, U b)`, from an update of a block on.
 Move = Callable[[int, Tensor, Tensor], None]
 # Numbers drawn at once on a CPU for the compiled loop: they stay in the cache. For matrix products
