@@ -152,9 +152,10 @@ class Comparison:
             name: a curve.
 
         Returns:
-            $z = (m - p) / \sqrt{s_m^2 + s_p^2}$, shape `(T, ...)` at `times`. Where neither has
-            an error, as at t = 0, it is 0 if they agree to rounding (1e-6) and infinite if
-            not. NaN if the standard error is unknown, as for one replica, or a curve diverged.
+            $z = (m - p) / \sqrt{s_m^2 + s_p^2}$, shape `(T, ...)` at `times`. Where both errors
+            are 0, as at t = 0 or where no replica has moved yet, it is 0 if simulation and theory
+            agree to rounding (1e-6). NaN, unknown, if they do not (replicas that agree exactly
+            tell nothing about their spread), for one replica, and where a curve diverged.
 
         Raises:
             IncompatibleError: if there is no prediction.
@@ -166,8 +167,7 @@ class Comparison:
         with np.errstate(divide="ignore", invalid="ignore"):  # also of curves that diverged
             difference = np.where(np.isfinite(mean) & np.isfinite(theory), mean - theory, np.nan)
             # The mean of equal replicas is off by rounding in float64, and so is their spread.
-            certain = (error <= 1e-12 * scale) & ~np.isnan(difference)
-            z = np.where(certain, np.copysign(np.inf, difference), difference / error)
+            z = np.where(error <= 1e-12 * scale, np.nan, difference / error)
         alike = (np.abs(difference) <= ROUNDING * scale) & (error <= ROUNDING * scale)
         return np.where(alike, 0.0, z)
 

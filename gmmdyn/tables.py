@@ -55,7 +55,7 @@ def _notes(comparison: Comparison) -> list[str]:
     if comparison.predicted is None:
         return [*notes, "There is no prediction to compare with."]
     worst = [(name, *comparison.worst(name)) for name in comparison.names]
-    if all(np.isnan(z) for _, _, z in worst):
+    if all(np.isnan(z) for _, _, z in worst) and comparison.simulated.replicas in (None, 1):
         return [*notes, "z is unknown: a standard error takes at least 2 replicas."]
     dim = comparison.simulated.metadata.get("dim")
     return [
@@ -67,6 +67,8 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _worst(comparison: Comparison, name: str, time: float, z: float) -> str:
+    if np.isnan(z):
+        return f"Largest |z| of {name}: - (no time at which replicas differ)"
     line = f"Largest |z| of {name}: {abs(z):.1f} at t = {time:.4g}"
     replicas = comparison.simulated.replicas
     if replicas is None or replicas < 2:
@@ -74,7 +76,7 @@ def _worst(comparison: Comparison, name: str, time: float, z: float) -> str:
     from scipy.stats import t as student
 
     # The median of the largest of so many independent values of a correct theory.
-    count = comparison.z_scores(name).size
+    count = int(np.isfinite(comparison.z_scores(name)).sum())
     chance = student.isf((1 - 0.5 ** (1 / count)) / 2, replicas - 1)
     return f"{line} ({count} values; by chance about {chance:.1f})"
 

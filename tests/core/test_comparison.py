@@ -64,14 +64,39 @@ def test_a_mean_over_replicas_keeps_its_z():
 
 @pytest.mark.parametrize(
     ("predicted", "z"),
-    [(0.1, 0), (0.1 + 9e-7, 0), (0.1 + 3e-6, -math.inf), (0.1 - 3e-6, math.inf)],
+    [(0.1, 0), (0.1 + 9e-7, 0), (0.1 + 3e-6, math.nan), (0.1 - 3e-6, math.nan)],
 )
-def test_an_exact_start_agrees_to_the_rounding_of_weights_or_not_at_all(predicted, z):
+def test_z_of_equal_replicas_is_0_within_the_rounding_of_weights_and_else_unknown(predicted, z):
     # Three times 0.1 has a mean, and so a spread, that is off by rounding.
     comparison = compare(
         simulation([0.0], v=np.full((1, 3, 2), 0.1)), theory([0.0], v=[[predicted] * 2])
     )
     np.testing.assert_array_equal(comparison.z_scores("v"), [[z, z]])
+
+
+def test_equal_replicas_that_miss_the_theory_say_nothing_of_the_largest_z():
+    # After one update no replica has met unit 0, so its z is unknown: it is not the largest.
+    runs = np.array([[[0.1, 0.0], [0.1, 2.0]], [[0.2, 2.0], [0.4, 4.0]]])  # T, N, K
+    comparison = compare(
+        simulation([0.1, 0.2], v=runs), theory([0.1, 0.2], v=[[0.2, 1.0], [0.3, 5.0]])
+    )
+    np.testing.assert_allclose(comparison.z_scores("v"), [[np.nan, 0], [0, -2]], atol=1e-12)
+    assert comparison.worst("v") == pytest.approx((0.2, -2))
+    # By chance: the median of the largest of 3 known |z|, Cauchy-distributed, tan(½π·½^⅓).
+    line = f"Largest |z| of v: 2.0 at t = 0.2 (3 values; by chance about {cauchy_largest(3):.1f})"
+    assert line in comparison.table()
+
+
+def test_a_curve_of_equal_replicas_has_no_largest_z():
+    measured = simulation([1.0], v=np.zeros((1, 2, 1)), pmse=replicas([1.0], 0.1))
+    table = compare(measured, theory([1.0], v=[[1.0]], pmse=[1.0])).table()
+    assert "Largest |z| of v: - " in table
+    assert "inf" not in table
+    assert "nan" not in table
+
+
+def cauchy_largest(count):
+    return math.tan(math.pi / 2 * 0.5 ** (1 / count))
 
 
 def test_a_small_but_real_standard_error_counts():
