@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import final
+
+import torch
+
 from gmmdyn import Loss
 from gmmdyn import integrator as build_integrator
+from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import Activation, Integrator
 
 # Best first: the first one that describes the network is taken.
@@ -36,3 +41,45 @@ def choose(activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator,
         if integrator.obstacle(activation, loss, hidden) is None:
             return integrator, reason
     raise AssertionError("the last integrator describes every network")
+
+
+@final
+class Choice:
+    """The integrator that was asked for, or the best one for each kind of network.
+
+    Args:
+        integrator: a registered name, an `Integrator`, or `"auto"`.
+        device: where to compute.
+    """
+
+    def __init__(self, integrator: str | Integrator, device: torch.device) -> None:
+        self._asked: Integrator | None = None
+        if isinstance(integrator, Integrator):
+            self._asked = integrator
+        elif integrator != "auto":
+            self._asked = build_integrator(integrator)
+        self._device = device
+        self._chosen: dict[tuple[Activation, Loss, int], tuple[Integrator, str]] = {}
+
+    def check(self, activation: Activation, loss: Loss, hidden: int) -> None:
+        """Refuse a network that the integrator asked for does not describe.
+
+        Raises:
+            IncompatibleError: saying what to take instead.
+        """
+        obstacle = self._asked.obstacle(activation, loss, hidden) if self._asked else None
+        if obstacle is not None:
+            raise IncompatibleError(obstacle)
+
+    def prepared(self, activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator, str]:
+        """Return the integrator for a network, ready and on the device, and why it was taken."""
+        if self._asked is not None:
+            found = self._asked, "it was asked for"
+        else:
+            kind = activation, loss, hidden
+            if kind not in self._chosen:
+                self._chosen[kind] = choose(*kind)
+            found = self._chosen[kind]
+        found[0].to(self._device)
+        found[0].prepare(hidden)
+        return found

@@ -7,7 +7,8 @@ from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, Network
 from gmmdyn_ode.blocks import commutes
 from gmmdyn_ode.matrix import MatrixProblem
-from gmmdyn_ode.problem import NOT_ENOUGH, Problem, parts_of
+from gmmdyn_ode.parts import parts_of
+from gmmdyn_ode.problem import NOT_ENOUGH, Problem
 
 
 def problem_of(

@@ -37,7 +37,8 @@ from gmmdyn.interfaces import (
 )
 from gmmdyn_ode.blocks import Blocks, blocks_of
 from gmmdyn_ode.matrix_state import MatrixState
-from gmmdyn_ode.problem import rate_at, settings_of
+from gmmdyn_ode.parts import settings_of
+from gmmdyn_ode.rates import rate_at
 from gmmdyn_ode.signal import ErrorSignal
 
 # Hidden units times the size of a block: S has this many rows, and 2,000 of them take minutes.

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn import Loss, OnlineSGD, OrderParameters, Schedule
+from gmmdyn import Loss, OnlineSGD, OrderParameters
 from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture, Network, TwoLayerNetwork
 from gmmdyn_ode.modes import Modes, modes_of
+from gmmdyn_ode.parts import parts_of, settings_of
+from gmmdyn_ode.rates import rate_at
 from gmmdyn_ode.state import State
 
 NOT_ENOUGH = (
@@ -192,61 +194,6 @@ class Problem(NamedTuple):
         return rate_at(self.knots, self.rates, time)
 
 
-def rate_at(knots: Tensor, rates: Tensor, time: Tensor | float) -> Tensor:
-    r"""Return a learning rate that is linear between knots and constant beyond them.
-
-    Args:
-        knots: times, shape `(..., n)`.
-        rates: at the knots, shape `(..., n)`.
-        time: t, shape `()` or that of the batch.
-
-    Returns:
-        The rates, of the batch shape.
-    """
-    count = knots.shape[-1]
-    if count == 1:
-        return rates[..., 0]
-    t = torch.as_tensor(time, dtype=torch.float64, device=knots.device).unsqueeze(-1)
-    right = (knots <= t).sum(-1, keepdim=True).clamp(1, count - 1)
-    shape = np.broadcast_shapes(knots.shape, rates.shape, (*t.shape[:-1], count))
-    knots, rates = knots.expand(shape), rates.expand(shape)
-    right = right.expand(*shape[:-1], 1)
-    start, stop = knots.gather(-1, right - 1), knots.gather(-1, right)
-    weight = ((t - start) / (stop - start)).clamp(0, 1)
-    return torch.lerp(rates.gather(-1, right - 1), rates.gather(-1, right), weight).squeeze(-1)
-
-
-def settings_of(
-    mixture: GaussianMixture, network: TwoLayerNetwork, algorithm: OnlineSGD
-) -> dict[str, Any]:
-    """Return what every form of the equations depends on, by the names of the attributes.
-
-    Args:
-        mixture: the mixture.
-        network: the network.
-        algorithm: the learning algorithm.
-
-    Returns:
-        All attributes of `Problem` but for the modes of the noise and the initial state.
-    """
-    schedule = algorithm.learning_rate
-    if not isinstance(schedule, Schedule):
-        schedule = Schedule([0.0], [schedule])
-    return {
-        "inverse_dim": _number(1 / mixture.dim),
-        "priors": mixture.priors.double().cpu(),
-        "knots": torch.tensor(schedule.times, dtype=torch.float64),
-        "rates": torch.tensor(schedule.rates, dtype=torch.float64),
-        "weight_decay": _number(algorithm.weight_decay),
-        "readout_learns": _number(float(algorithm.train_readout)),
-        "batch_size": _number(float(algorithm.batch_size)),
-        "label_noise": _number(algorithm.label_noise),
-        "labels": mixture.labels.double().cpu(),
-        "activation": network.activation,
-        "loss": algorithm.loss_function,
-    }
-
-
 def _same(activation: Activation) -> object:
     """What two activations share if they are the same function."""
     spec = activation.spec
@@ -254,45 +201,6 @@ def _same(activation: Activation) -> object:
     if spec is None or not all(isinstance(value, plain) for value in spec.options.values()):
         return id(activation)
     return type(activation), tuple(sorted(spec.options.items()))
-
-
-def parts_of(
-    data_model: DataModel, network: Network, algorithm: OnlineSGD
-) -> tuple[GaussianMixture, TwoLayerNetwork]:
-    """Return the parts of an experiment, or say which assumption of all equations fails.
-
-    Args:
-        data_model: the data model.
-        network: the network.
-        algorithm: the learning algorithm.
-
-    Returns:
-        The mixture and the network.
-
-    Raises:
-        IncompatibleError: naming the assumption.
-        ShapeError: if the input dimensions differ.
-    """
-    if not isinstance(network, TwoLayerNetwork):
-        raise IncompatibleError(
-            "the theory `ode` describes two-layer networks with few hidden units, and "
-            f"{type(network).__name__} is no TwoLayerNetwork."
-        )
-    if not isinstance(data_model, GaussianMixture):
-        raise IncompatibleError(
-            "the theory `ode` describes Gaussian mixtures, and "
-            f"{type(data_model).__name__} is no GaussianMixture; simulate it instead."
-        )
-    if network.dim != data_model.dim:
-        raise ShapeError(
-            f"the network has input dimension {network.dim} but the mixture has "
-            f"{data_model.dim}; give both the same `dim`."
-        )
-    return data_model, network
-
-
-def _number(value: float) -> Tensor:
-    return torch.tensor(value, dtype=torch.float64)
 
 
 def _start(

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from gmmdyn import Trajectory
 from gmmdyn.errors import ConvergenceError
+from gmmdyn.interfaces import Integrator
 from gmmdyn_ode.equations import Equations, S
-from gmmdyn_ode.solver import StoppedError
+from gmmdyn_ode.solver import Options, StoppedError
 
 _ERRORS = ("pmse", "classification_error", "loss")
 
@@ -61,6 +62,26 @@ def record(states: Iterable[Tensor], start: S, equations: Equations[S]) -> Recor
             curves[name] = torch.stack(values)
             spread[name] = torch.stack([getattr(e, f"{name}_se") for e in errors])
     return Record(curves, spread)
+
+
+def described(integrator: Integrator, options: Options, reason: str) -> dict[str, Any]:
+    """Return what a trajectory says of its solver.
+
+    Args:
+        integrator: which was taken.
+        options: how it was solved.
+        reason: why this integrator.
+
+    Returns:
+        Entries of the metadata.
+    """
+    spec = integrator.spec
+    return {
+        **options._asdict(),
+        "integrator": spec.name if spec else type(integrator).__name__,
+        "integrator_reason": reason,
+        "integration_error": integrator.relative_error,
+    }
 
 
 def concluded(

@@ -49,10 +49,6 @@ def why_stuck(state: Tensor, bound: Tensor) -> str:
     return BLOW_UP if float(state.abs().max()) > 1e-3 * float(bound) else STUCK
 
 
-# Sees the start of each accepted step, the state there and the length; may raise `StoppedError`.
-Watch = Callable[[float, Tensor, float], None]
-
-
 class StoppedError(GmmdynError, RuntimeError):
     """The solver was stopped at some time, for a reason.
 
@@ -65,6 +61,11 @@ class StoppedError(GmmdynError, RuntimeError):
         super().__init__(reason)
         self.time = time
         self.reason = reason
+
+
+def not_a_state(time: float, error: NotPositiveError) -> StoppedError:
+    """Return why a solver stops where a trial state has no fields."""
+    return StoppedError(time, f"{error} Tighten `rtol` and `atol`, or shorten `step`")
 
 
 class Options(NamedTuple):
@@ -127,9 +128,7 @@ class _Counted(torch.nn.Module):
         try:
             rate = self.function(t, y)
         except NotPositiveError as error:
-            raise StoppedError(
-                float(t), f"{error} Tighten `rtol` and `atol`, or shorten `step`"
-            ) from None
+            raise not_a_state(float(t), error) from None
         if not bool(torch.isfinite(rate).all()):
             raise StoppedError(float(t), BLOW_UP)
         return rate
@@ -142,16 +141,6 @@ class _Counted(torch.nn.Module):
         position = len(self.states)
         if position < len(self._times) and float(t0) >= self._times[position]:
             self.states.append(y0.detach().clone())
-
-
-class _Watched(_Counted):
-    """Shows the accepted steps of an adaptive method as well; others warn of such a hook."""
-
-    watch: Watch
-
-    def callback_accept_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
-        """Show a step (torchdiffeq's hook)."""
-        self.watch(float(t0), y0, float(dt))
 
 
 def _largest_part(sizes: list[int], value: Tensor) -> Tensor:
@@ -208,7 +197,6 @@ def integrate(
     options: Options,
     kinks: Tensor | None = None,
     sizes: list[int] | None = None,
-    watch: Watch | None = None,
 ) -> Solution:
     """Solve y' = function(t, y).
 
@@ -221,18 +209,13 @@ def integrate(
             each.
         sizes: lengths of the parts of a state; the tolerances hold for the root mean square of
             each. None: for that of the whole.
-        watch: sees every accepted step of an adaptive method.
 
     Returns:
         The states at all times, or up to where the solver was stopped.
     """
     if times.numel() == 1:
         return Solution([initial], 0, None)
-    arguments = (function, initial, times.tolist(), options.max_evaluations)
-    counted = _Counted(*arguments)
-    if watch is not None:
-        counted = _Watched(*arguments)
-        counted.watch = watch
+    counted = _Counted(function, initial, times.tolist(), options.max_evaluations)
     extra = landing(times, options.step, kinks)
     if options.step is None and sizes is not None and len(sizes) > 1:
         extra["norm"] = partial(_largest_part, sizes)

@@ -17,6 +17,7 @@ from scipy.integrate import BDF, LSODA, Radau
 from torch import Tensor
 
 from gmmdyn.errors import IncompatibleError, NotPositiveError
+from gmmdyn_ode.explicit import integrate_explicitly
 from gmmdyn_ode.solver import (
     BLOW_UP,
     STUCK,
@@ -92,11 +93,11 @@ def follow(
                 f"{initial.numel()} or matrices among them; take `dopri5`."
             )
         return _implicitly(function, initial, times, options, kinks)
-    if options.method != "auto":
-        return integrate(function, initial, times, options, kinks, sizes)
-    watch = _Watch(function, float(times[-1])) if known else None
-    explicit = options._replace(method=_EXPLICIT)
-    first = integrate(function, initial, times, explicit, kinks, sizes, watch)
+    explicit = options._replace(method=_EXPLICIT) if options.method == "auto" else options
+    if explicit.method != _EXPLICIT or len(sizes) > 1:
+        return integrate(function, initial, times, explicit, kinks, sizes)
+    watch = _Watch(function, float(times[-1])) if known and options.method == "auto" else None
+    first = integrate_explicitly(function, initial, times, explicit, kinks, watch)
     stiff = first.stopped
     if not isinstance(stiff, StiffError):
         return first
@@ -141,7 +142,7 @@ class _Watch:
         self._steps.append(step)
         if len(self._steps) < _PERIOD:
             return
-        # Steps that end at a recorded time are shorter than they could be.
+        # Steps that end at a kink are shorter than they could be.
         longest = max(self._steps)
         self._steps.clear()
         if 6 * (self._until - time) < _WORTH * longest:

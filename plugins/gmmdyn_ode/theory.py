@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn import Loss, OnlineSGD, OrderParameters, Trajectory, checks
-from gmmdyn import integrator as build_integrator
+from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn.errors import (
     ConvergenceError,
     GmmdynError,
@@ -18,19 +17,20 @@ from gmmdyn.errors import (
     NotPositiveError,
     RangeError,
 )
-from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
+from gmmdyn.interfaces import DataModel, Integrator, Network, Theory
+from gmmdyn_ode.alone import solve_alone
 from gmmdyn_ode.blocks import commutes
-from gmmdyn_ode.choice import choose
+from gmmdyn_ode.choice import Choice
 from gmmdyn_ode.dynamics import Dynamics
-from gmmdyn_ode.equations import Equations, S
 from gmmdyn_ode.forms import problem_of
 from gmmdyn_ode.many import solve_together
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
 from gmmdyn_ode.modes import modes_of
-from gmmdyn_ode.problem import Problem, parts_of
-from gmmdyn_ode.recording import Record, concluded, record
-from gmmdyn_ode.solver import ADAPTIVE, EXHAUSTED, FIXED, Options, Solution, increasing
-from gmmdyn_ode.stiff import IMPLICIT, follow
+from gmmdyn_ode.parts import parts_of
+from gmmdyn_ode.problem import Problem
+from gmmdyn_ode.recording import described
+from gmmdyn_ode.solver import ADAPTIVE, EXHAUSTED, FIXED, Options, increasing
+from gmmdyn_ode.stiff import IMPLICIT
 
 # Problems solved at once: more would not fit into memory with the points of a sampling integrator.
 _TOGETHER = 64
@@ -54,10 +54,10 @@ class ODE(Theory):
         integrator: a registered name, an `Integrator`, or `"auto"`, the first that describes the
             network of `"closed-form"`, `"preintegrated"`, `"gauss-hermite"` (up to two units) and
             `"sobol"`; which and why is in the metadata.
-        method: `"auto"` is `"dopri5"`, and `"BDF"` from where the problem turns out stiff; or an
-            adaptive method of torchdiffeq (`"dopri5"`, `"dopri8"`, `"bosh3"`, `"fehlberg2"`,
-            `"adaptive_heun"`), an implicit one of SciPy (`"BDF"`, `"Radau"`, `"LSODA"`), or one
-            with a fixed `step` (`"euler"`, `"midpoint"`, `"rk4"`, `"heun3"`).
+        method: `"auto"` is `"dopri5"`, and `"BDF"` from where the problem turns out stiff; or
+            `"dopri5"` alone; another adaptive one, by torchdiffeq (`"dopri8"`, `"bosh3"`,
+            `"fehlberg2"`, `"adaptive_heun"`); an implicit one of SciPy (`"BDF"`, `"Radau"`,
+            `"LSODA"`); or one with a fixed `step` (`"euler"`, `"midpoint"`, `"rk4"`, `"heun3"`).
         rtol: relative tolerance of an adaptive step, positive; by default 1e-6, or a tenth of the
             integrator's error when that jumps (then nothing tighter is allowed to help).
         atol: absolute tolerance of an adaptive step, positive; by default a hundredth of `rtol`,
@@ -89,16 +89,13 @@ class ODE(Theory):
         infinite_dim: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(integrator, Integrator) and integrator != "auto":
-            integrator = build_integrator(integrator)
-        self._integrator = integrator
-        self._chosen: dict[tuple[Activation, Loss, int], tuple[Integrator, str]] = {}
         self._method = checks.choice("method", method, ("auto", *ADAPTIVE, *FIXED, *IMPLICIT))
         self._rtol = None if rtol is None else checks.number("rtol", rtol, above=0)
         self._atol = None if atol is None else checks.number("atol", atol, above=0)
         self._step = None if step is None else checks.number("step", step, above=0)
         self._limit = checks.whole("max_evaluations", max_evaluations)
         self._device = _device(device)
+        self._choice = Choice(integrator, self._device)
         self._infinite = bool(infinite_dim)
         if self._device.type != "cpu" and method not in _ON_DEVICES:
             raise RangeError(f"the method `{method}` computes on the CPU: drop `device`.")
@@ -109,11 +106,7 @@ class ODE(Theory):
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         mixture, two_layer = parts_of(data_model, network, algorithm)
-        if isinstance(self._integrator, Integrator):
-            kind = two_layer.activation, algorithm.loss_function, two_layer.hidden
-            obstacle = self._integrator.obstacle(*kind)
-            if obstacle is not None:
-                raise IncompatibleError(obstacle)
+        self._choice.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
         if commutes(mixture):
             modes_of(mixture)
         else:
@@ -137,26 +130,9 @@ class ODE(Theory):
             )
         return problem
 
-    def _prepared(self, problem: Problem | MatrixProblem) -> Integrator:
-        """Return the integrator, ready for a problem; `"auto"` is settled once for each kind."""
-        integrator = self._integrator
-        if not isinstance(integrator, Integrator):
-            integrator, _ = self._choice(problem)
-        integrator.to(self._device)
-        integrator.prepare(problem.initial.v.shape[-1])
-        return integrator
-
-    def _choice(self, problem: Problem | MatrixProblem) -> tuple[Integrator, str]:
-        """Return what `"auto"` settles for, and why; once for each kind of network."""
+    def _prepared(self, problem: Problem | MatrixProblem) -> tuple[Integrator, str]:
         hidden = problem.initial.v.shape[-1]
-        kind = (problem.activation, problem.loss, hidden)
-        if kind not in self._chosen:
-            self._chosen[kind] = choose(*kind)
-        return self._chosen[kind]
-
-    def _reason(self, problem: Problem | MatrixProblem) -> str:
-        asked = isinstance(self._integrator, Integrator)
-        return "it was asked for" if asked else self._choice(problem)[1]
+        return self._choice.prepared(problem.activation, problem.loss, hidden)
 
     def derivative(
         self,
@@ -169,7 +145,7 @@ class ODE(Theory):
     ) -> OrderParameters:
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
         problem = self._problem(data_model, network, algorithm, state)
-        integrator = self._prepared(problem)
+        integrator, _ = self._prepared(problem)
         with torch.no_grad():
             if isinstance(problem, Problem):
                 rates = Dynamics(problem, integrator).overlap_rates(time, problem.initial)
@@ -193,22 +169,10 @@ class ODE(Theory):
             if isinstance(only, ConvergenceError):
                 raise only
             return only
-        integrator = self._prepared(problem)
+        integrator, reason = self._prepared(problem)
         options = self._options(integrator, problem)
-        smooth = integrator.smooth or problem.activation.smooth
-        with torch.no_grad():
-            if isinstance(problem, Problem):
-                modes = Dynamics(problem, integrator)
-                solution, found = _solved(modes, problem, problem.initial, grid, options, smooth)
-            else:
-                matrices = MatrixDynamics(problem, integrator)
-                solution, found = _solved(matrices, problem, problem.initial, grid, options, smooth)
-        about = {
-            **_about(integrator, options, self._reason(problem)),
-            "evaluations": solution.evaluations,
-            "stiff_from": solution.stiff_from,
-        }
-        result = concluded(grid[: len(solution.states)], found, about, solution.stopped)
+        about = described(integrator, options, reason)
+        result = solve_alone(problem, grid, integrator, options, about)
         if isinstance(result, ConvergenceError):
             raise result
         return result
@@ -270,11 +234,11 @@ class ODE(Theory):
     def _together(
         self, problems: Sequence[Problem], times: Tensor
     ) -> Sequence[Trajectory | ConvergenceError]:
-        integrator = self._prepared(problems[0])
+        integrator, reason = self._prepared(problems[0])
         options = self._options(integrator, problems[0])._replace(method="dopri5")
         if self._method == "auto":
             options = options._replace(max_evaluations=min(self._limit, _PATIENCE))
-        about = _about(integrator, options, self._reason(problems[0]))
+        about = described(integrator, options, reason)
         return solve_together(problems, times.to(self._device), integrator, options, about)
 
     def _options(self, integrator: Integrator, problem: Problem | MatrixProblem) -> Options:
@@ -286,28 +250,6 @@ class ODE(Theory):
         return Options(self._method, rtol, atol, self._step, self._limit)
 
 
-def _solved(
-    equations: Equations[S],
-    problem: Problem | MatrixProblem,
-    start: S,
-    grid: Tensor,
-    options: Options,
-    smooth: bool,
-) -> tuple[Solution, Record | None]:
-    solution = follow(
-        lambda t, flat: equations.derivative(t, start.unpack(flat)).pack(),
-        start.pack(),
-        grid,
-        options,
-        problem.knots,
-        start.sizes(),
-        smooth,
-    )
-    if not solution.states:
-        return solution, None
-    return solution, record(solution.states, start, equations)
-
-
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -316,14 +258,3 @@ def _device(name: str) -> torch.device:
     if device.type == "mps":
         raise RangeError("`device` is 'mps', which has no double precision; take `cpu`.")
     return device
-
-
-def _about(integrator: Integrator, options: Options, reason: str) -> dict[str, Any]:
-    """Return what a trajectory says of its solver."""
-    spec = integrator.spec
-    return {
-        **options._asdict(),
-        "integrator": spec.name if spec else type(integrator).__name__,
-        "integrator_reason": reason,
-        "integration_error": integrator.relative_error,
-    }

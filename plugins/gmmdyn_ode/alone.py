@@ -1,0 +1,70 @@
+"""Solve one problem, in whichever form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gmmdyn import Trajectory
+from gmmdyn.errors import ConvergenceError
+from gmmdyn.interfaces import Integrator
+from gmmdyn_ode.dynamics import Dynamics
+from gmmdyn_ode.equations import Equations, S
+from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem
+from gmmdyn_ode.problem import Problem
+from gmmdyn_ode.recording import Record, concluded, record
+from gmmdyn_ode.solver import Options, Solution
+from gmmdyn_ode.stiff import follow
+
+
+def solve_alone(
+    problem: Problem | MatrixProblem,
+    times: Tensor,
+    integrator: Integrator,
+    options: Options,
+    about: Mapping[str, Any],
+) -> Trajectory | ConvergenceError:
+    """Solve a problem without batch shape, on the CPU.
+
+    Args:
+        problem: what to solve.
+        times: recorded, strictly increasing, shape `(T,)`.
+        integrator: prepared.
+        options: how to integrate.
+        about: what to say of the solver.
+
+    Returns:
+        What the problem comes to.
+    """
+    smooth = integrator.smooth or problem.activation.smooth
+    with torch.no_grad():
+        if isinstance(problem, Problem):
+            modes = Dynamics(problem, integrator)
+            solution, found = _solved(modes, problem.initial, times, options, problem.knots, smooth)
+        else:
+            matrices = MatrixDynamics(problem, integrator)
+            solution, found = _solved(
+                matrices, problem.initial, times, options, problem.knots, smooth
+            )
+    about = {**about, "evaluations": solution.evaluations, "stiff_from": solution.stiff_from}
+    return concluded(times[: len(solution.states)], found, about, solution.stopped)
+
+
+def _solved(
+    equations: Equations[S], start: S, times: Tensor, options: Options, kinks: Tensor, smooth: bool
+) -> tuple[Solution, Record | None]:
+    solution = follow(
+        lambda t, flat: equations.derivative(t, start.unpack(flat)).pack(),
+        start.pack(),
+        times,
+        options,
+        kinks,
+        start.sizes(),
+        smooth,
+    )
+    if not solution.states:
+        return solution, None
+    return solution, record(solution.states, start, equations)
