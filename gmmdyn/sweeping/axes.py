@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -44,12 +45,13 @@ def read_axis(text: str) -> Axis:
         RangeError: if a number is out of range.
     """
     name, equals, values = text.partition("=")
-    if not (name and equals and values):
+    parts = values.split(":")
+    # Two numbers are a range whose count was forgotten.
+    if not (name and equals and values) or re.fullmatch(r"[-+.\deE]+:[-+.\deE]+", values):
         raise ConfigError(
             f"`{text}` is no axis; give NAME=FIRST:LAST:COUNT, NAME=FIRST:LAST:log:COUNT or "
             "NAME=VALUE,VALUE,…."
         )
-    parts = values.split(":")
     if len(parts) in (3, 4) and not values.startswith(("[", "{")):
         return Axis(name, _spaced(name, parts))
     listed = read_yaml(values if values.startswith("[") else f"[{values}]", f"`{text}`")

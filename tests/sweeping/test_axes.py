@@ -9,6 +9,7 @@ from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, RangeError
 from gmmdyn.sweeping import read_axis
 from gmmdyn.sweeping.axes import full_name
+from gmmdyn.yaml_text import read_yaml
 
 
 @pytest.mark.parametrize(
@@ -73,3 +74,10 @@ def test_spacing_is_exact_at_both_ends():
     assert values[0] == 0.03
     assert values[-1] == 7
     np.testing.assert_allclose(np.diff(np.log(values)), np.log(7 / 0.03) / 8, rtol=1e-10)
+
+
+def test_two_numbers_with_a_colon_are_no_minutes_and_seconds():
+    # YAML 1.1 reads 1:2 as 62: the axis variance=1:2, its count forgotten, would sweep 62.
+    with pytest.raises(ConfigError, match="is no axis"):
+        read_axis("variance=1:2")
+    assert read_yaml("[1:30, 1:2.5, 12, 1e-3, 0.5]", "x") == ["1:30", "1:2.5", 12, 1e-3, 0.5]
