@@ -16,6 +16,8 @@ from gmmdyn_state_evolution.equations import Slope
 
 # The flow has come near a root where the residual is below.
 NEAR = 1e-5
+# Newton's method takes at most so many steps, none of them shorter than this share.
+_MOST_STEPS, _SHORTEST_SHARE = 30, 1 / 16
 
 
 class FieldLike(Protocol):
@@ -142,7 +144,11 @@ def anderson(
 
 
 def newton(field: FieldLike, x: np.ndarray, tolerance: float) -> Root:
-    """Iterate Newton's method while the residual falls, and once more below the tolerance.
+    """Iterate Newton's method, with shorter steps where needed, and once more below the tolerance.
+
+    A step is accepted if the next one, of the same Jacobian, is shorter. That the residual falls is
+    no good test: at small weight decay the rates along which the dynamics is slow are 1e5 times
+    smaller than the others, and a good step along them that is not quite straight raises it.
 
     Args:
         field: F.
@@ -151,24 +157,38 @@ def newton(field: FieldLike, x: np.ndarray, tolerance: float) -> Root:
 
     Returns:
         The best point met.
+
+    References:
+        Deuflhard, Newton Methods for Nonlinear Problems (Springer, 2004), section 3.3, the natural
+        monotonicity test.
     """
     slope = field(x)
     best = Root(x, slope.residual, slope.residual <= tolerance)
-    while np.isfinite(best.residual) and best.residual > 0 and field.left > len(x) + 1:
-        done = best.converged
-        slopes = jacobian(field, best.x, slope.value)
+    for _ in range(_MOST_STEPS):
+        done = slope.residual <= tolerance
+        if not np.isfinite(slope.residual) or slope.residual == 0 or field.left <= len(x) + 1:
+            break
+        slopes = jacobian(field, x, slope.value)
         if not np.isfinite(slopes).all():
             break
         # Least squares: a symmetry of the problem makes the Jacobian singular along it.
-        step = np.linalg.lstsq(slopes, -slope.value, rcond=1e-12)[0]
-        trial = field(best.x + step)
-        if trial.residual < best.residual:
-            better = trial.residual < 0.9 * best.residual
-            best = Root(best.x + step, trial.residual, trial.residual <= tolerance)
-            slope = trial
-            if better and not done:
-                continue
-        break
+        inverse = np.linalg.pinv(slopes, rcond=1e-12)
+        step = -inverse @ slope.value
+        share = 1.0
+        while share >= _SHORTEST_SHARE and field.left > 0:
+            trial = field(x + share * step)
+            if trial.residual < best.residual:
+                best = Root(x + share * step, trial.residual, trial.residual <= tolerance)
+            if np.isfinite(trial.residual) and np.linalg.norm(inverse @ trial.value) < (
+                1 - share / 4
+            ) * np.linalg.norm(step):
+                break
+            share /= 2
+        else:
+            break
+        if done:
+            break
+        x, slope = x + share * step, trial
     return best
 
 
