@@ -180,9 +180,8 @@ def test_fixed_points_down_to_tiny_weight_decay(decay, variance):
     assert identity_gap(experiment, found, infinite=True) < 1e-6
     finer = gd.integrator("preintegrated", log2_lines=11, seed=9)
     near = found.order_parameters(0)
-    again = experiment.solve(
-        "state-evolution", method="newton", integrator=finer, infinite_dim=True, initial=near
-    )
+    # By the flow: at a decay of 1e-5 slow directions turn an error of 1e-7 in F into 0.1 in x.
+    again = experiment.solve("state-evolution", integrator=finer, infinite_dim=True, initial=near)
     assert abs(again.pmse[0] - found.pmse[0]) < 5e-5
     bayes = experiment.data_model.bayes_error().value
     error, doubt = found.classification_error[0], found.errors["classification_error"][0]
