@@ -42,8 +42,7 @@ def identity_gap(experiment, trajectory, infinite=False):
     """
     mixture, algorithm = experiment.data_model, experiment.algorithm
     state = trajectory.order_parameters(0)
-    many = {"log2_lines": 11} if len(state.v) > 4 else {}
-    integrator = gd.integrator("preintegrated", **many)
+    integrator = gd.integrator("preintegrated")
     integrator.prepare(len(state.v))
     covariance = mixture.variance * state.Q.unsqueeze(0)
     fields = Fields(state.R, covariance, state.v, mixture.labels, gd.activation("relu"))
