@@ -138,7 +138,9 @@ def test_the_fixed_points_of_four_units_on_the_xor():
     experiment = gd.Experiment(mixture, network, gd.OnlineSGD(0.1, 0.05))
     found = gd.find_fixed_points(experiment, 24, seed=2)
     assert 2 <= found.sizes["fixed_point"] <= 6
-    assert (np.diff(found["pmse"]) > 1e-3).all()
+    # Which mean has two units makes another fixed point, but hardly another error.
+    assert (np.diff(found["pmse"]) >= 0).all()
+    assert float(found["pmse"][1] - found["pmse"][0]) > 0.1
     best = found.isel(fixed_point=0)
     assert best["stability"] == "stable"
     assert abs(float(best["classification_error"]) - 0.0016) < 1e-4
