@@ -50,7 +50,8 @@ def sweep(
         run: `"solve"` by theory, or `"simulate"`; for a function it is ignored.
         folder: where to keep every point as it finishes; a sweep of the same points that finds them
             there goes on where it stopped.
-        executor: any `concurrent.futures.Executor` that takes processes' pickles; or
+        executor: any `concurrent.futures.Executor`, for simulations one of processes, as trainers
+            share the warnings and signals of a process; or
         workers: how many processes on this machine, each with one thread; by default one a core,
             and with 1 everything runs in this process; or
         scheduler: the address of a Dask scheduler, or `"local"` for a Dask cluster on this

@@ -117,10 +117,12 @@ def test_processes_and_threads_give_the_same_numbers():
     over = {"lr": [0.5, 1.0, 1.5]}
     here = gd.sweep(experiment(), over, workers=1, **options)
     processes = gd.sweep(experiment(), over, workers=2, **options)
+    np.testing.assert_array_equal(here["pmse"], processes["pmse"])
+    solved = gd.sweep(experiment(), over, times=[0, 1], workers=1)
+    # Threads are for theories: Lightning's trainers share the warnings and signals of a process.
     with ThreadPoolExecutor(2) as threads:
-        threaded = gd.sweep(experiment(), over, executor=threads, **options)
-    for other in (processes, threaded):
-        np.testing.assert_array_equal(here["pmse"], other["pmse"])
+        threaded = gd.sweep(experiment(), over, times=[0, 1], executor=threads)
+    np.testing.assert_allclose(solved["pmse"], threaded["pmse"], rtol=1e-6)
 
 
 def test_dask_is_an_engine_for_many_machines():
