@@ -217,7 +217,7 @@ def test_a_run_that_diverges_says_when_and_keeps_what_it_had(command, tmp_path, 
 
 def test_a_solver_that_gives_up_keeps_the_simulation(tmp_path, capsys):
     run = tmp_path / "run"
-    words = [*TINY, "--theory.max_evaluations=20", f"--output={run}"]
+    words = [*TINY, "--theory.max_evaluations=9", f"--output={run}"]
     error = refusal(["compare", "xor", *words], capsys, status=1)
     assert "stopped at t = " in error
     assert Trajectory.load(run / "simulation.nc").times[-1] == 1
