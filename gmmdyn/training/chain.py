@@ -16,14 +16,13 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
 from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.training.coordinates import coordinates_of
-from gmmdyn.training.engine import Engine, Observer, nothing
+from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import measure_order_parameters
 from gmmdyn.training.scalars import can_compile, compiled_scalar
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
@@ -100,7 +99,6 @@ class ChainEngine(Engine):
         seed: int = 0,
         block_size: int | None = None,
     ) -> None:
-        super().__init__()
         reason = self.obstacle(data_model, network, algorithm)
         if (
             reason is not None
@@ -108,26 +106,19 @@ class ChainEngine(Engine):
             or not isinstance(data_model, IsotropicMixture)
         ):
             raise IncompatibleError(f"the chain engine {reason}.")
+        super().__init__(network.dim, block_size or _BLOCK)
         self.data_model = data_model
         self.algorithm = algorithm
         self.activation = network.activation
         self.seed = seed
-        self._dim = network.dim
-        self._block_size = block_size or _BLOCK
         with one_torch_thread():  # sums in one order, whatever the machine is doing
             start = coordinates_of(data_model.means, network.first_layer)
-
-        def copies(tensor: Tensor) -> nn.Parameter:
-            stacked = tensor.detach().cpu().double().expand(replicas, *tensor.shape)
-            stacked = stacked.clone(memory_format=torch.contiguous_format)
-            return nn.Parameter(stacked, requires_grad=False)
-
         # In checkpoints, so that a resumed run has the same basis to the last bit.
         self.register_buffer("centres", start.centres.cpu().contiguous())
-        self.span = copies(start.span)
-        self.rest = copies(start.rest)
-        self.readout = copies(network.readout)
-        self.bias = None if network.bias is None else copies(network.bias)
+        self.span = copies(start.span.cpu().double(), replicas)
+        self.rest = copies(start.rest.cpu().double(), replicas)
+        self.readout = copies(network.readout.cpu().double(), replicas)
+        self.bias = None if network.bias is None else copies(network.bias.cpu().double(), replicas)
 
     @classmethod
     def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
@@ -144,21 +135,6 @@ class ChainEngine(Engine):
         if algorithm.batch_size > 1:
             return "makes updates of one sample, not of mini-batches"
         return None
-
-    @property
-    def dim(self) -> int:
-        """The input dimension; see `Engine.dim`."""
-        return self._dim
-
-    @property
-    def block_size(self) -> int:
-        """Updates in a block; see `Engine.block_size`."""
-        return self._block_size
-
-    @property
-    def replicas(self) -> int:
-        """How many independent runs; see `Engine.replicas`."""
-        return int(self.readout.shape[0])
 
     @property
     def finite(self) -> bool:

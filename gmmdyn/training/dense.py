@@ -14,12 +14,12 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
-from gmmdyn.training.engine import Engine, Observer, nothing
+from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
 from gmmdyn.training.pieces import GROUP_NUMBERS, Piece, Pieces, place
 from gmmdyn.training.recursion import Chunk, solve
@@ -81,20 +81,18 @@ class DenseEngine(Engine):
         block_size: int | None = None,
         compiled: bool = True,
     ) -> None:
-        super().__init__()
         reason = self.obstacle(data_model, network, algorithm)
         if reason is not None or not isinstance(network, TwoLayerNetwork):
             raise IncompatibleError(f"the dense engine {reason}.")
+        if block_size is None:
+            samples = min(65536, max(256, _BLOCK_NUMBERS // network.dim))
+            block_size = max(1, samples // algorithm.batch_size)
+        super().__init__(network.dim, block_size)
         self.data_model = data_model
         self.algorithm = algorithm
         self.activation = network.activation
         self.seed = seed
-        self._dim = network.dim
         self._batch = algorithm.batch_size
-        if block_size is None:
-            samples = min(65536, max(256, _BLOCK_NUMBERS // network.dim))
-            block_size = max(1, samples // self._batch)
-        self._block_size = block_size
         compiled = compiled and can_compile()
         self._functions = self.activation.scalar_functions() if compiled else None
         axes = data_model.principal_axes() if isinstance(data_model, GaussianMixture) else None
@@ -107,15 +105,10 @@ class DenseEngine(Engine):
         if axes is not None and axes.rotation is not None:
             first_layer = (first_layer.to(axes.rotation) @ axes.rotation).to(first_layer)
 
-        def copies(tensor: Tensor) -> nn.Parameter:
-            stacked = tensor.detach().expand(replicas, *tensor.shape)
-            stacked = stacked.clone(memory_format=torch.contiguous_format)
-            return nn.Parameter(stacked, requires_grad=False)
-
-        self.first_layer = copies(first_layer)
+        self.first_layer = copies(first_layer, replicas)
         # Few numbers that move by eta/D: in double precision their rounding never adds up.
-        self.readout = copies(network.readout.double())
-        self.bias = None if network.bias is None else copies(network.bias.double())
+        self.readout = copies(network.readout.double(), replicas)
+        self.bias = None if network.bias is None else copies(network.bias.double(), replicas)
 
     @classmethod
     def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
@@ -123,21 +116,6 @@ class DenseEngine(Engine):
         if not isinstance(network, TwoLayerNetwork):
             return f"simulates two-layer networks, and {type(network).__name__} is none"
         return None
-
-    @property
-    def dim(self) -> int:
-        """The input dimension; see `Engine.dim`."""
-        return self._dim
-
-    @property
-    def block_size(self) -> int:
-        """Updates in a block; see `Engine.block_size`."""
-        return self._block_size
-
-    @property
-    def replicas(self) -> int:
-        """How many independent runs; see `Engine.replicas`."""
-        return int(self.readout.shape[0])
 
     @property
     def compiled(self) -> bool:
@@ -214,8 +192,8 @@ class DenseEngine(Engine):
     def _advance_group(
         self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
     ) -> None:
-        begin, batch = segment.block * self._block_size, self._batch
-        rates = self.algorithm.rate((begin + np.arange(self._block_size)) / self.dim)
+        begin, batch = segment.block * self.block_size, self._batch
+        rates = self.algorithm.rate((begin + np.arange(self.block_size)) / self.dim)
         move = (self._loop if self.compiled else self._blocked)(self._held(group), rates)
         for start, inputs, labels in self.pieces(segment.block, group):
             end = start + labels.shape[1] // batch
@@ -252,7 +230,7 @@ class DenseEngine(Engine):
         pieces = Pieces(
             self.data_model,
             self.seed,
-            self._block_size,
+            self.block_size,
             self._batch,
             self.algorithm.label_noise,
             numbers,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, final
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import DataModel, Network
@@ -27,24 +28,55 @@ def nothing(step: int, replicas: range) -> None:
     """
 
 
+def copies(tensor: Tensor, replicas: int) -> nn.Parameter:
+    """Return the same initial state for all replicas.
+
+    Args:
+        tensor: the state of one.
+        replicas: how many.
+
+    Returns:
+        Their states, with the axis of replicas first; no gradients.
+    """
+    stacked = tensor.detach().expand(replicas, *tensor.shape)
+    return nn.Parameter(stacked.clone(memory_format=torch.contiguous_format), requires_grad=False)
+
+
 class Engine(nn.Module, abc.ABC):
     """The states of all replicas, and how blocks of samples move them.
 
     What a checkpoint must hold is in its parameters and buffers. Its noise depends on its seed, the
-    replica and the block alone, never on when it is looked at. The constructor takes a data model,
-    a network and an algorithm, and by keyword `replicas`, `seed` and `block_size`.
+    replica and the block alone, never on when it is looked at. A subclass's constructor takes a
+    data model, a network and an algorithm, and by keyword `replicas`, `seed` and `block_size`.
 
     Its own parameters have an axis of replicas first. Replicas are numbered from 0 in this process;
     seeds are made of their `numbers`.
 
+    Args:
+        dim: the input dimension `D`.
+        block_size: updates in a block, at least 1.
+
     Attributes:
         name: what `Experiment.simulate` calls it.
+        dim: the input dimension `D`: one unit of time is `D` updates.
+        block_size: updates in a block.
         first_replica: the number of the first one here among all of them.
     """
 
     name: ClassVar[str]
     first_replica: int = 0
     _total: int | None = None
+
+    def __init__(self, dim: int, block_size: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.block_size = block_size
+
+    @property
+    @final
+    def replicas(self) -> int:
+        """How many independent runs are here."""
+        return len(next(self.parameters(recurse=False)))
 
     @property
     @final
@@ -95,21 +127,6 @@ class Engine(nn.Module, abc.ABC):
         Returns:
             A clause that goes on from "the … engine", or None if it can.
         """
-
-    @property
-    @abc.abstractmethod
-    def dim(self) -> int:
-        """The input dimension `D`: one unit of time is `D` updates."""
-
-    @property
-    @abc.abstractmethod
-    def block_size(self) -> int:
-        """Updates in a block, at least 1."""
-
-    @property
-    @abc.abstractmethod
-    def replicas(self) -> int:
-        """How many independent runs."""
 
     @property
     @abc.abstractmethod

@@ -12,12 +12,12 @@ from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, FeatureNetwork, Network
-from gmmdyn.training.engine import Engine, Observer, nothing
+from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.readout_recursion import Propagators, error_signals, propagators
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
@@ -68,30 +68,24 @@ class FeatureEngine(Engine):
         seed: int = 0,
         block_size: int | None = None,
     ) -> None:
-        super().__init__()
         reason = self.obstacle(data_model, network, algorithm)
         if reason is not None or not isinstance(network, FeatureNetwork):
             raise IncompatibleError(f"the features engine {reason}.")
+        products = network.dim * network.size * algorithm.batch_size
+        fitting = min(65536, max(64, _BLOCK_PRODUCTS // products))
+        super().__init__(network.dim, block_size or fitting)
         self.data_model = data_model
         self.algorithm = algorithm
         self.activation = network.activation
         self.seed = seed
-        self._dim, self._size = network.dim, network.size
-        products = network.dim * network.size * algorithm.batch_size
-        self._block_size = block_size or min(65536, max(64, _BLOCK_PRODUCTS // products))
+        self._size = network.size
         # Shared with the network, and not in checkpoints: they never change.
         self.register_buffer("projection", network.projection.detach(), persistent=False)
         centre = None if network.centre is None else network.centre.detach()
         self.register_buffer("centre", centre, persistent=False)
-
-        def copies(tensor: Tensor) -> nn.Parameter:
-            # In double precision: the steps are of order 1/P and their rounding must not add up.
-            stacked = tensor.detach().double().expand(replicas, *tensor.shape)
-            stacked = stacked.clone(memory_format=torch.contiguous_format)
-            return nn.Parameter(stacked, requires_grad=False)
-
-        self.readout = copies(network.readout)
-        self.bias = None if network.bias is None else copies(network.bias)
+        # In double precision: the steps are of order 1/P and their rounding must not add up.
+        self.readout = copies(network.readout.double(), replicas)
+        self.bias = None if network.bias is None else copies(network.bias.double(), replicas)
 
     @classmethod
     def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
@@ -101,21 +95,6 @@ class FeatureEngine(Engine):
         if not algorithm.train_readout:
             return "trains the readout and nothing else, so `train_readout` must be true"
         return None
-
-    @property
-    def dim(self) -> int:
-        """The input dimension; see `Engine.dim`."""
-        return self._dim
-
-    @property
-    def block_size(self) -> int:
-        """Updates in a block; see `Engine.block_size`."""
-        return self._block_size
-
-    @property
-    def replicas(self) -> int:
-        """How many independent runs; see `Engine.replicas`."""
-        return int(self.readout.shape[0])
 
     @property
     def finite(self) -> bool:
@@ -238,7 +217,7 @@ class FeatureEngine(Engine):
 
     def _features(self, inputs: Tensor) -> Tensor:
         """Return the features, `(n, P)`, of inputs `(n, D)`."""
-        features: Tensor = self.activation((inputs / math.sqrt(self._dim)) @ self.projection)
+        features: Tensor = self.activation((inputs / math.sqrt(self.dim)) @ self.projection)
         return features if self.centre is None else features.sub_(self.centre)
 
     def _outputs(self, features: Tensor, group: range) -> Tensor:
@@ -266,7 +245,7 @@ class FeatureEngine(Engine):
             factors = known.get(updates)
             if factors is None:
                 steps = first + start // batch + np.arange(updates)
-                rates = torch.from_numpy(self.algorithm.rate(steps / self._dim) / self._size)
+                rates = torch.from_numpy(self.algorithm.rate(steps / self.dim) / self._size)
                 rates = rates.to(self.readout.device)
                 factors = propagators(rates, self.algorithm.weight_decay, batch)
                 if constant:
