@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn.interfaces import Fields, Moments
-from gmmdyn_integrators._normal import cdf2
+from gmmdyn.normal import cdf2
 
 
 class Closed(NamedTuple):

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import float64, int64, njit, void
 
-from gmmdyn_integrators._kernels_normal import cdf, excess
+from gmmdyn.normal.compiled import cdf, excess
 
 _cube = float64[:, :, ::1]
 _rows = float64[:, ::1]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import float64, int64, njit, void
 
-from gmmdyn_integrators._kernels_normal import cdf, density
+from gmmdyn.normal.compiled import cdf, density
 
 # Beyond this many standard deviations the normal density underflows.
 _FAR = 40.0

@@ -13,8 +13,8 @@ import math
 import numpy as np
 from numba import float64, njit, void
 
+from gmmdyn.normal.compiled import cdf, cdf2, density
 from gmmdyn_integrators._kernels_lines import noise as lines_noise
-from gmmdyn_integrators._kernels_normal import cdf, cdf2, density
 from gmmdyn_integrators._pieces import PAIRS
 
 # As in `_hinges.py`.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gmmdyn.interfaces import Fields
 from gmmdyn.linalg import covariance_factor
-from gmmdyn_integrators._normal import density
+from gmmdyn.normal import density
 
 # Beyond this many standard deviations the normal density underflows.
 _FAR = 40.0

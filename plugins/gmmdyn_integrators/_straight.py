@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gmmdyn.interfaces import Fields, Moments
+from gmmdyn.normal import density
 from gmmdyn_integrators._hinges import Units, units
 from gmmdyn_integrators._lines import Lines, rest_of_noise
-from gmmdyn_integrators._normal import density
 from gmmdyn_integrators._pieces import (
     PAIRS,
     SLOPE,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gmmdyn import activation as build_activation
 from gmmdyn import checks
 from gmmdyn.errors import ArgumentError, RangeError
 from gmmdyn.interfaces import Activation, GaussianMixture, TwoLayerNetwork
-
-ArrayLike = Sequence[Sequence[float]] | Sequence[float] | np.ndarray | Tensor
+from gmmdyn_networks._settle import (
+    ArrayLike,
+    generator_of,
+    normals,
+    settled_activation,
+    settled_dim,
+    settled_dtype,
+    settled_weights,
+)
 
 
 @final
@@ -59,35 +63,33 @@ class Committee(TwoLayerNetwork):
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
-        if not isinstance(activation, Activation):
-            activation = build_activation(activation)
-        self._activation = activation
+        self._activation = settled_activation(activation)
         checks.choice("init", init, ("random", "informed"))
-        checks.choice("dtype", dtype, ("float32", "float64"))
+        kind = settled_dtype(dtype)
         scale = checks.number("init_scale", init_scale, at_least=0)
         given = (
             None if first_layer is None else checks.array("first_layer", first_layer, (None, None))
         )
         dim, hidden = self._sizes(dim, hidden, mixture, given)
-        generator = torch.Generator().manual_seed(checks.whole("seed", seed, at_least=0))
-        weights = scale * torch.randn(hidden, dim, generator=generator, dtype=torch.float64)
-        second = scale * torch.randn(hidden, generator=generator, dtype=torch.float64)
+        generator = generator_of(seed)
+        weights = normals(scale, (hidden, dim), generator)
+        random = normals(scale, (hidden,), generator)
         if init == "informed":
             if mixture is None:
                 raise ArgumentError("an informed start needs `mixture`, to know the means.")
             cluster = torch.arange(hidden) % len(mixture.labels)
             weights += mixture.means.cpu()[cluster]
-            second += mixture.labels.cpu()[cluster]
-        if given is not None:
-            weights = given
-        if isinstance(readout, str):
-            checks.choice("readout", readout, ("random", "ones"))
-            if readout == "ones":
-                second = torch.ones(hidden, dtype=torch.float64)
-        else:
-            second = checks.array("readout", readout, (hidden,))
-        kind = getattr(torch, dtype)
-        self._first_layer = nn.Parameter(weights.to(kind))
+            random += mixture.labels.cpu()[cluster]
+        second = settled_weights(
+            "readout",
+            readout,
+            hidden,
+            {
+                "random": lambda: random,
+                "ones": lambda: torch.ones(hidden, dtype=torch.float64),
+            },
+        )
+        self._first_layer = nn.Parameter((weights if given is None else given).to(kind))
         self._readout = nn.Parameter(second.to(kind))
         offset = None
         if bias is True:
@@ -101,22 +103,18 @@ class Committee(TwoLayerNetwork):
         dim: int | None, hidden: int | None, mixture: GaussianMixture | None, given: Tensor | None
     ) -> tuple[int, int]:
         """Settle D and K from whatever names them, which must agree."""
-        dims = {} if dim is None else {"dim": checks.whole("dim", dim)}
-        if mixture is not None:
-            dims["mixture"] = mixture.dim
+        missing = "`committee` needs `dim` and `hidden`, or `first_layer`."
+        columns = None if given is None else given.shape[1]
+        dim = settled_dim(dim, mixture, "first_layer", columns, missing)
         if given is not None:
-            dims["first_layer"] = given.shape[1]
             if hidden is not None and hidden != given.shape[0]:
                 raise RangeError(
                     f"`hidden` is {hidden} but `first_layer` has {given.shape[0]} rows."
                 )
             hidden = given.shape[0]
-        if not dims or hidden is None:
-            raise ArgumentError("`committee` needs `dim` and `hidden`, or `first_layer`.")
-        if len(set(dims.values())) > 1:
-            sizes = " and ".join(f"{size} (`{name}`)" for name, size in dims.items())
-            raise RangeError(f"the input dimension is given as {sizes}; give one.")
-        return next(iter(dims.values())), checks.whole("hidden", hidden)
+        if hidden is None:
+            raise ArgumentError(missing)
+        return dim, checks.whole("hidden", hidden)
 
     @property
     def activation(self) -> Activation:

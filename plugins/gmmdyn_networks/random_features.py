@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Literal, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gmmdyn import activation as build_activation
 from gmmdyn import checks
 from gmmdyn.errors import ArgumentError, RangeError, ShapeError
 from gmmdyn.interfaces import Activation, FeatureNetwork, GaussianMixture
 from gmmdyn_networks._gaussian_mean import mixture_mean
-
-ArrayLike = Sequence[Sequence[float]] | Sequence[float] | np.ndarray | Tensor
+from gmmdyn_networks._settle import (
+    ArrayLike,
+    generator_of,
+    normals,
+    settled_activation,
+    settled_dim,
+    settled_dtype,
+    settled_weights,
+)
 
 
 @final
@@ -74,20 +78,16 @@ class RandomFeatures(FeatureNetwork):
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
-        if not isinstance(activation, Activation):
-            activation = build_activation(activation)
-        self._activation = activation
-        checks.choice("dtype", dtype, ("float32", "float64"))
-        kind = getattr(torch, dtype)
+        self._activation = settled_activation(activation)
+        kind = settled_dtype(dtype)
         scale = checks.number("init_scale", init_scale, at_least=0)
-        generator = torch.Generator().manual_seed(checks.whole("seed", seed, at_least=0))
+        generator = generator_of(seed)
         given = None if projection is None else checks.array("projection", projection, (None, None))
         if given is not None and not given.numel():
             raise ShapeError(f"`projection` has shape {tuple(given.shape)}; give at least (1, 1).")
         dim, size = self._sizes(dim, features, ratio, mixture, given)
         if given is None:
-            # In double precision whatever the dtype, so that both have the same features.
-            given = torch.randn(dim, size, generator=generator, dtype=torch.float64)
+            given = normals(1.0, (dim, size), generator)
             if normalised:
                 given *= math.sqrt(dim) / given.norm(dim=0)
         # Fixed and large: not in checkpoints, the configuration draws it again.
@@ -96,13 +96,15 @@ class RandomFeatures(FeatureNetwork):
         self.register_buffer(
             "_centre", None if centre is None else centre.to(kind), persistent=False
         )
-        if isinstance(readout, str):
-            checks.choice("readout", readout, ("zeros", "random"))
-            weights = torch.zeros(size, dtype=torch.float64)
-            if readout == "random":
-                weights = scale * torch.randn(size, generator=generator, dtype=torch.float64)
-        else:
-            weights = checks.array("readout", readout, (size,))
+        weights = settled_weights(
+            "readout",
+            readout,
+            size,
+            {
+                "zeros": lambda: torch.zeros(size, dtype=torch.float64),
+                "random": lambda: normals(scale, (size,), generator),
+            },
+        )
         self._readout = nn.Parameter(weights.to(kind))
         start = None
         if bias is not False and bias is not None:
@@ -120,17 +122,9 @@ class RandomFeatures(FeatureNetwork):
         """Settle D and P from whatever names them, which must agree."""
         if features is not None and ratio is not None:
             raise ArgumentError("`features` and `ratio` each fix the number of features; give one.")
-        dims = {} if dim is None else {"dim": checks.whole("dim", dim)}
-        if mixture is not None:
-            dims["mixture"] = mixture.dim
-        if given is not None:
-            dims["projection"] = given.shape[0]
-        if not dims:
-            raise ArgumentError("`random-features` needs `dim`, or `projection`.")
-        if len(set(dims.values())) > 1:
-            sizes = " and ".join(f"{size} (`{name}`)" for name, size in dims.items())
-            raise RangeError(f"the input dimension is given as {sizes}; give one.")
-        dim = next(iter(dims.values()))
+        missing = "`random-features` needs `dim`, or `projection`."
+        rows = None if given is None else given.shape[0]
+        dim = settled_dim(dim, mixture, "projection", rows, missing)
         if features is not None:
             size = checks.whole("features", features)
         elif ratio is not None:

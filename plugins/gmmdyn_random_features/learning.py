@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn.errors import ConvergenceError, IncompatibleError
-from gmmdyn.interfaces import DataModel, FeatureNetwork, GaussianMixture, Network, Theory
+from gmmdyn.interfaces import DataModel, Network
+from gmmdyn_random_features._feature_theory import FeatureTheory
 from gmmdyn_random_features.dynamics import learning_curve, modes
 from gmmdyn_random_features.statistics import ORDERS, feature_statistics, to_numpy
-from gmmdyn_random_features.theory import no_order_parameters, refuse, refuse_initial
 
 
 @final
-class RandomFeaturesDynamics(Theory):
+class RandomFeaturesDynamics(FeatureTheory):
     r"""Errors in the course of online SGD on a readout of given random features.
 
     The mean of the weights is exact, mode by mode of the second moment of the features; the noise
@@ -38,6 +38,8 @@ class RandomFeaturesDynamics(Theory):
         here with several clusters, finite P and discrete time.
     """
 
+    name: ClassVar[str] = "random-features-dynamics"
+
     def __init__(self, order: str = "exact", max_features: int = 4000) -> None:
         super().__init__()
         self._order = checks.choice("order", order, ORDERS)
@@ -45,18 +47,16 @@ class RandomFeaturesDynamics(Theory):
 
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
-        name = "random-features-dynamics"
-        refuse(name, data_model, network)
-        assert isinstance(network, FeatureNetwork)
-        changed = sorted(algorithm.variations - {"batch_size"})
-        if changed:
+        _, features = self.feature_parts(data_model, network)
+        self.refuse_variations(
+            algorithm,
+            ("loss", "label_noise", "schedule"),
+            "the square loss on clean labels at one rate",
+        )
+        size = features.size
+        if size > self._limit:
             raise IncompatibleError(
-                f"the theory `{name}` describes the square loss on clean labels at one rate; leave "
-                f"`{changed[0]}` out."
-            )
-        if network.size > self._limit:
-            raise IncompatibleError(
-                f"the theory `{name}` would diagonalise {network.size} by {network.size} matrices; "
+                f"the theory `{self.name}` would diagonalise {size} by {size} matrices; "
                 f"take fewer features, raise `max_features` above {self._limit}, or take the "
                 "theory `random-features` for the final errors alone."
             )
@@ -75,20 +75,17 @@ class RandomFeaturesDynamics(Theory):
         The metadata have `output_means` and `output_variances`, one row a time and one column a
         cluster, and `level`, where the pmse comes to rest (None if it grows for ever).
         """
-        self.check(data_model, network, algorithm)
-        refuse_initial("random-features-dynamics", initial)
-        assert isinstance(data_model, GaussianMixture)
-        assert isinstance(network, FeatureNetwork)
+        mixture, features = self.parts(data_model, network, algorithm, initial)
         grid = np.asarray(times, dtype=np.float64)
-        counts = np.round((grid - grid[0]) * data_model.dim).astype(np.int64)
+        counts = np.round((grid - grid[0]) * mixture.dim).astype(np.int64)
         found = modes(
-            feature_statistics(data_model, network),
-            to_numpy(network.readout) / np.sqrt(network.size),
-            None if network.bias is None else float(network.bias.detach()),
+            feature_statistics(mixture, features),
+            to_numpy(features.readout) / np.sqrt(features.size),
+            None if features.bias is None else float(features.bias.detach()),
             algorithm.weight_decay,
             self._order,
         )
-        step = float(algorithm.rate(0.0)) / network.size
+        step = float(algorithm.rate(0.0)) / features.size
         with np.errstate(over="ignore", invalid="ignore"):
             curve = learning_curve(found, step, counts, algorithm.batch_size)
         if not np.isfinite(curve.pmse).all():
@@ -100,27 +97,11 @@ class RandomFeaturesDynamics(Theory):
             {"pmse": curve.pmse, "classification_error": curve.classification_error},
             "theory",
             metadata={
-                "theory": "random-features-dynamics",
+                "theory": self.name,
                 "solver": {"order": self._order, "max_features": self._limit},
-                "features": network.size,
+                "features": features.size,
                 "output_means": curve.output_means.tolist(),
                 "output_variances": curve.output_variances.tolist(),
                 "level": curve.level if np.isfinite(curve.level) else None,
             },
         )
-
-    def derivative(
-        self,
-        data_model: DataModel,
-        network: Network,
-        algorithm: OnlineSGD,
-        state: OrderParameters | None = None,
-        *,
-        time: float = 0.0,
-    ) -> OrderParameters:
-        """Refuse: random features have no order parameters Q, R, v.
-
-        Raises:
-            IncompatibleError: always.
-        """
-        raise no_order_parameters("random-features-dynamics")

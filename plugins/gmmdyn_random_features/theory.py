@@ -8,14 +8,14 @@ from typing import ClassVar, final
 import numpy as np
 
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
-from gmmdyn.errors import IncompatibleError
-from gmmdyn.interfaces import DataModel, FeatureNetwork, GaussianMixture, Network, Theory
+from gmmdyn.interfaces import DataModel, FeatureNetwork, GaussianMixture, Network
+from gmmdyn_random_features._feature_theory import FeatureTheory
 from gmmdyn_random_features.readout import METHODS, Readout, optimal_readout
 from gmmdyn_random_features.statistics import ORDERS, feature_statistics
 
 
 @final
-class RandomFeatures(Theory):
+class RandomFeatures(FeatureTheory):
     r"""Errors of the best linear readout of given random features: t = ∞ at a vanishing rate.
 
     Each cluster is taken for Gaussian in feature space, with its mean and covariance in closed
@@ -35,6 +35,7 @@ class RandomFeatures(Theory):
         Refinetti et al., ICML 2021, arXiv:2102.11742.
     """
 
+    name: ClassVar[str] = "random-features"
     follows_time: ClassVar[bool] = False
 
     def __init__(self, order: str = "first", method: str = "auto") -> None:
@@ -44,13 +45,10 @@ class RandomFeatures(Theory):
 
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
-        refuse("random-features", data_model, network)
-        changed = sorted(algorithm.variations & {"loss", "label_noise"})
-        if changed:
-            raise IncompatibleError(
-                f"the theory `random-features` describes the square loss on clean labels; leave "
-                f"`{changed[0]}` at its default."
-            )
+        self.feature_parts(data_model, network)
+        self.refuse_variations(
+            algorithm, ("loss", "label_noise"), "the square loss on clean labels"
+        )
 
     def readout(self, mixture: GaussianMixture, network: FeatureNetwork, ridge: float) -> Readout:
         r"""Return the best readout itself.
@@ -88,11 +86,8 @@ class RandomFeatures(Theory):
 
         The metadata have `output_means` and `output_variances` of each cluster.
         """
-        self.check(data_model, network, algorithm)
-        refuse_initial("random-features", initial)
-        assert isinstance(data_model, GaussianMixture)
-        assert isinstance(network, FeatureNetwork)
-        best = self.readout(data_model, network, algorithm.weight_decay)
+        mixture, features = self.parts(data_model, network, algorithm, initial)
+        best = self.readout(mixture, features, algorithm.weight_decay)
         return Trajectory(
             np.array([np.inf]),
             {
@@ -101,77 +96,10 @@ class RandomFeatures(Theory):
             },
             "theory",
             metadata={
-                "theory": "random-features",
+                "theory": self.name,
                 "solver": {"order": self._order, "method": self._method},
-                "features": network.size,
+                "features": features.size,
                 "output_means": best.output_means.tolist(),
                 "output_variances": best.output_variances.tolist(),
             },
         )
-
-    def derivative(
-        self,
-        data_model: DataModel,
-        network: Network,
-        algorithm: OnlineSGD,
-        state: OrderParameters | None = None,
-        *,
-        time: float = 0.0,
-    ) -> OrderParameters:
-        """Refuse: random features have no order parameters Q, R, v.
-
-        Raises:
-            IncompatibleError: always.
-        """
-        raise no_order_parameters("random-features")
-
-
-def refuse(name: str, data_model: DataModel, network: Network) -> None:
-    """Refuse a data model or network that is not for random features.
-
-    Args:
-        name: of the theory, for the message.
-        data_model: the data model.
-        network: the network.
-
-    Raises:
-        IncompatibleError: naming what is wrong.
-    """
-    if not isinstance(network, FeatureNetwork):
-        raise IncompatibleError(
-            f"the theory `{name}` describes a readout of fixed features and not a "
-            f"{type(network).__name__}; take the network `random-features`."
-        )
-    if not isinstance(data_model, GaussianMixture):
-        raise IncompatibleError(
-            f"the theory `{name}` describes Gaussian mixtures and not {type(data_model).__name__}."
-        )
-
-
-def refuse_initial(name: str, initial: OrderParameters | None) -> None:
-    """Refuse a start given by order parameters.
-
-    Args:
-        name: of the theory, for the message.
-        initial: what was given.
-
-    Raises:
-        IncompatibleError: if there is one.
-    """
-    if initial is not None:
-        raise no_order_parameters(name)
-
-
-def no_order_parameters(name: str) -> IncompatibleError:
-    """Return the error about order parameters.
-
-    Args:
-        name: of the theory, for the message.
-
-    Returns:
-        The error.
-    """
-    return IncompatibleError(
-        f"the theory `{name}` has no order parameters Q, R and v; it starts from the readout of "
-        "the network, so leave `initial` out."
-    )

@@ -6,14 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
-from scipy.special import owens_t
 from scipy.stats import multivariate_normal, norm
 
 import gmmdyn as gd
 from gmmdyn.errors import NotPositiveError, RangeError
 from gmmdyn.interfaces import Fields
-from gmmdyn_integrators._kernels_normal import cdf2 as compiled_cdf2
-from gmmdyn_integrators._normal import cdf2 as torch_cdf2
 
 
 def fields(activation="relu", hidden=3):
@@ -144,20 +141,6 @@ def test_moments_and_errors_can_be_differentiated(activation, equal):
 
     inputs = [part.clone().requires_grad_() for part in (problem.mean, covariance, readout)]
     assert torch.autograd.gradcheck(everything, inputs, atol=2e-5, rtol=1e-4, fast_mode=True)
-
-
-def test_the_bivariate_normal_cdf_is_that_of_owens_t():
-    generator = np.random.default_rng(0)
-    a, b = generator.normal(size=(2, 2000)) * 2
-    b[::4] = a[::4] + 1e-3 * b[::4]
-    rho = np.tanh(generator.normal(size=2000) * 3)
-    r = np.sqrt((1 - rho) * (1 + rho))
-    wanted = 0.5 * (norm.cdf(a) + norm.cdf(b)) - 0.5 * (a * b < 0)
-    wanted -= owens_t(a, (b - rho * a) / (a * r)) + owens_t(b, (a - rho * b) / (b * r))
-    tensors = [torch.from_numpy(part) for part in (a, b, rho)]
-    np.testing.assert_allclose(torch_cdf2(*tensors), wanted, atol=1e-14, rtol=0)
-    one_by_one = [compiled_cdf2(*values) for values in zip(a, b, rho, strict=True)]
-    np.testing.assert_allclose(one_by_one, wanted, atol=1e-14, rtol=0)
 
 
 @pytest.mark.parametrize("state", ["random", "informed"])

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-# ruff: noqa: ANN001, ANN202
+# ruff: noqa: ANN001, ANN201, ANN202
 r"""Compiled normal probabilities of one and two variables; imported when first needed.
 
 The bivariate cdf is Gauss–Legendre quadrature of Plackett's identity over the angle arcsin(rho),
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float64, njit
+from numba import float64, njit, void
 
 # The integrand is an entire function of the angle: the smaller that is, the fewer nodes it takes.
 _FEW, _FEW_WEIGHTS = np.polynomial.legendre.leggauss(6)
@@ -115,3 +115,13 @@ def cdf2(a, b, rho):
     if abs(rho) >= 0.925:
         return _extreme(a, b, rho)
     return excess(a, b, rho) + cdf(a) * cdf(b)
+
+
+_row = float64[::1]
+
+
+@njit(void(_row, _row, _row, _row), cache=True, nogil=True)
+def excess_of_each(a, b, rho, out):
+    """Write `excess` of each triple of numbers, all of shape `(N,)`."""
+    for n in range(len(out)):
+        out[n] = excess(a[n], b[n], rho[n])

@@ -1,6 +1,6 @@
 r"""The bivariate normal distribution function in torch: any device, batched, differentiable.
 
-The same formulas as the compiled `_kernels_normal.py`, where the sources are.
+The same formulas as those of `gmmdyn.normal.compiled`, where the sources are.
 """
 
 from __future__ import annotations
