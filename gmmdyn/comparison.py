@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gmmdyn.errors import ArgumentError, IncompatibleError, RangeError, ShapeError
+from gmmdyn.errors import IncompatibleError, RangeError, ShapeError
 from gmmdyn.estimate import Estimate
+from gmmdyn.same_experiment import check_same_experiment, check_source
+from gmmdyn.times import interpolated, span
 from gmmdyn.trajectory import CURVES, Trajectory
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ class Comparison:
     bayes_error: Estimate | None = None
 
     def __post_init__(self) -> None:
-        _check_source("simulated", self.simulated, "simulation")
+        check_source("simulated", self.simulated, "simulation")
         if self.predicted is None:
             return
-        _check_source("predicted", self.predicted, "theory")
-        _check_same_experiment(self.simulated.metadata, self.predicted.metadata)
+        check_source("predicted", self.predicted, "theory")
+        check_same_experiment(self.simulated.metadata, self.predicted.metadata)
         if not self.names:
             raise IncompatibleError("`simulated` and `predicted` have no curve in common.")
         for name in self.names:
@@ -68,8 +68,8 @@ class Comparison:
                 )
         if self.times.size == 0:
             raise RangeError(
-                f"`simulated` covers t = {_span(self.simulated.times)} and `predicted` "
-                f"t = {_span(self.predicted.times)}; solve the theory for the times of the "
+                f"`simulated` covers t = {span(self.simulated.times)} and `predicted` "
+                f"t = {span(self.predicted.times)}; solve the theory for the times of the "
                 "simulation."
             )
 
@@ -142,7 +142,7 @@ class Comparison:
         finite = np.isfinite(self.predicted.times)
         known = self.predicted.times[finite]
         curves = (self.predicted.mean()[name], self.predicted.standard_error(name))
-        value, error = (_interpolated(known, curve[finite], self.times) for curve in curves)
+        value, error = (interpolated(known, curve[finite], self.times) for curve in curves)
         return value, error
 
     def z_scores(self, name: str) -> np.ndarray:
@@ -277,62 +277,3 @@ def compare(simulated: Trajectory, predicted: Trajectory | None = None) -> Compa
     known = simulated.metadata.get("bayes_error") if isinstance(simulated, Trajectory) else None
     bayes_error = None if known is None else Estimate(known["value"], known["standard_error"])
     return Comparison(simulated, predicted, bayes_error)
-
-
-def _check_source(name: str, value: Any, source: str) -> None:
-    if not isinstance(value, Trajectory):
-        raise ArgumentError(f"`{name}` is a {type(value).__name__}; give a Trajectory.")
-    if value.source != source:
-        raise IncompatibleError(
-            f"`{name}` is a {value.source}; give the simulation first and the theory second."
-        )
-
-
-def _check_same_experiment(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
-    if "experiment" not in ours or "experiment" not in theirs:
-        return
-    # A trajectory that was saved and loaded has lists where it had tuples.
-    first, second = (json.loads(json.dumps(x["experiment"])) for x in (ours, theirs))
-    where = _difference(first, second, "")
-    if where is not None:
-        raise IncompatibleError(
-            f"`simulated` and `predicted` differ in {where}; simulate and solve one experiment."
-        )
-
-
-def _difference(ours: Any, theirs: Any, path: str) -> str | None:
-    """Say where two nested mappings first differ, or None if they do not."""
-    if ours == theirs:
-        return None
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in [*ours, *(key for key in theirs if key not in ours)]:
-            below = f"{path}.{key}" if path else key
-            found = _difference(ours.get(key), theirs.get(key), below)
-            if found is not None:
-                return found
-        return None  # an option left out is one that is None
-    if isinstance(ours, dict | list) or isinstance(theirs, dict | list):
-        return f"`{path}`"
-    return f"`{path}` ({ours!r} and {theirs!r})"
-
-
-def _span(times: np.ndarray) -> str:
-    if times.size == 0:
-        return "no time"
-    return f"{times[0]:g}" if times[0] == times[-1] else f"{times[0]:g} to {times[-1]:g}"
-
-
-def _interpolated(known: np.ndarray, values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Interpolate linearly in log t, or in t in the interval that starts at 0."""
-    if known.size == 1:
-        return np.repeat(values, times.size, axis=0)
-    right = np.clip(np.searchsorted(known, times), 1, known.size - 1)
-    low, high = known[right - 1], known[right]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        linear, logarithmic = (times - low) / (high - low), np.log(times / low) / np.log(high / low)
-    weight = np.nan_to_num(np.where(low > 0, logarithmic, linear))  # NaN where a time repeats
-    weight = np.clip(weight, 0, 1).reshape(-1, *(1,) * (values.ndim - 1))
-    before, after = values[right - 1], values[right]
-    with np.errstate(invalid="ignore"):  # a curve that diverged
-        between = (1 - weight) * before + weight * after
-    return np.where(weight == 0, before, np.where(weight == 1, after, between))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -11,17 +10,11 @@ from typing import Any
 from gmmdyn import checks, presets, registry
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ArgumentError, ConfigError
-from gmmdyn.experiment import Experiment, plain
-from gmmdyn.interfaces import Component, GaussianMixture, Theory
+from gmmdyn.experiment import Experiment
+from gmmdyn.interfaces import Component, Theory
+from gmmdyn.plain_values import plain
+from gmmdyn.sections import COMPONENTS, SECTIONS, component, component_class, section_options
 from gmmdyn.yaml_text import read_yaml, write_yaml
-
-SECTIONS = ("data_model", "network", "algorithm", "simulation", "theory")
-COMPONENTS: tuple[registry.Kind, ...] = ("data_model", "network", "theory")
-# Where an option of this name is a mapping with a `name`, a component of this kind is meant.
-_NESTED: Mapping[str, registry.Kind] = {
-    **{kind: kind for kind in registry.KINDS},
-    "mixture": "data_model",
-}
 
 
 @dataclass(frozen=True)
@@ -221,7 +214,7 @@ class Configuration:
         Raises:
             GmmdynError: if a name or option is unknown, or a value out of range.
         """
-        data_model = _component("data_model", self.data_model)
+        data_model = component("data_model", self.data_model)
         options = dict(self.network)
         known = registry.options_of(registry.get("network", options["name"]))
         if "dim" in known:
@@ -229,7 +222,7 @@ class Configuration:
         informed = options.get("init") == "informed" or options.get("centring") == "mixture"
         if "mixture" in known and informed:
             options.setdefault("mixture", data_model)
-        network = _component("network", options)
+        network = component("network", options)
         missing = [key for key in ("learning_rate",) if key not in self.algorithm]
         if missing:
             raise ArgumentError(f"`algorithm` needs a value for `{missing[0]}`.")
@@ -246,69 +239,8 @@ class Configuration:
         """
         if self.theory is None:
             return None
-        theory: Theory = _component("theory", self.theory)
+        theory: Theory = component("theory", self.theory)
         return theory
-
-
-def component_class(section: str, name: str) -> type[Component]:
-    """Return the class of the component that a section names.
-
-    Args:
-        section: one of `COMPONENTS`.
-        name: of the component.
-
-    Returns:
-        The registered class.
-
-    Raises:
-        UnknownComponentError: if there is no such component.
-    """
-    kind = next(kind for kind in COMPONENTS if kind == section)
-    return registry.get(kind, name)
-
-
-def section_options(section: str, name: str | None = None) -> dict[str, inspect.Parameter]:
-    """List the options of a section.
-
-    Args:
-        section: one of `SECTIONS`.
-        name: of the component, where the section is one.
-
-    Returns:
-        The keywords it takes, without `name`.
-
-    Raises:
-        UnknownComponentError: if there is no such component.
-    """
-    if section in COMPONENTS:
-        return registry.options_of(component_class(section, str(name)))
-    if section == "algorithm":
-        return dict(inspect.signature(OnlineSGD).parameters)
-    parameters = dict(inspect.signature(Experiment.simulate).parameters)
-    return {key: p for key, p in parameters.items() if key not in ("self", "progress")}
-
-
-def _component(kind: registry.Kind, values: Mapping[str, Any]) -> Any:
-    """Build a component and those among its options."""
-    options = {key: value for key, value in values.items() if key != "name"}
-    for key, value in options.items():
-        if key in _NESTED and isinstance(value, Mapping):
-            if not isinstance(value.get("name"), str):
-                raise ConfigError(f"`{key}` needs the `name` of a component.")
-            options[key] = _component(_NESTED[key], value)
-    if kind == "data_model" and isinstance(options.get("means"), Mapping):
-        options = _with_means_of(options)
-    return registry.build(kind, values["name"], options)
-
-
-def _with_means_of(options: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(options["means"].get("name"), str):
-        raise ConfigError("`means` needs numbers, or the `name` of a mixture that has them.")
-    geometry = _component("data_model", options["means"])
-    if not isinstance(geometry, GaussianMixture):
-        raise ConfigError(f"`means` names `{options['means']['name']}`, which is no mixture.")
-    own = {"labels": geometry.labels, "priors": geometry.priors}
-    return {**own, **options, "means": geometry.means}
 
 
 def _must_have_name(where: str, value: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +15,9 @@ import numpy as np
 from gmmdyn import components
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ArgumentError, ConvergenceError, ShapeError
-from gmmdyn.interfaces import Component, DataModel, GaussianMixture, Network, Theory
+from gmmdyn.interfaces import DataModel, GaussianMixture, Network, Theory
 from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.plain_values import describe, plain
 from gmmdyn.times import settle_times
 from gmmdyn.trajectory import Trajectory
 
@@ -277,49 +276,3 @@ def build_theory(theory: str | Theory, options: Mapping[str, Any]) -> Theory:
     if options:
         raise ArgumentError("options go with the name of a theory, not with a theory itself.")
     return theory
-
-
-def describe(component: Any, most: float = math.inf) -> dict[str, Any]:
-    """Return a component as plain values: its name and options, or its class.
-
-    Args:
-        component: a data model, network, activation, ….
-        most: numbers in an array, beyond which its shape and digest stand for it.
-
-    Returns:
-        JSON types only.
-    """
-    if component.spec is None:
-        cls = type(component)
-        return {"class": f"{cls.__module__}.{cls.__qualname__}"}
-    return {"name": component.spec.name, **plain(component.spec.options, most)}
-
-
-def plain(value: Any, most: float = math.inf) -> Any:
-    """Return a value as plain values.
-
-    Args:
-        value: an option of a component, or a mapping of options.
-        most: numbers in an array, beyond which its shape and digest stand for it.
-
-    Returns:
-        JSON types only; what is none of them, as text.
-    """
-    if isinstance(value, Mapping):
-        return {str(key): plain(item, most) for key, item in value.items()}
-    if isinstance(value, Component):
-        return describe(value, most)
-    if hasattr(value, "tolist"):  # arrays, tensors and NumPy's numbers
-        if math.prod(np.shape(value)) > most:
-            return _digest(value)
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [plain(item, most) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-def _digest(value: Any) -> dict[str, Any]:
-    """Stand for a large array, so that two experiments can still be told apart."""
-    array = value.detach().cpu() if hasattr(value, "detach") else value
-    numbers = np.ascontiguousarray(array, dtype=np.float64)
-    return {"shape": list(numbers.shape), "sha256": hashlib.sha256(numbers.data).hexdigest()}

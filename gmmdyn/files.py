@@ -7,8 +7,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gmmdyn.errors import OutputError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @contextmanager
@@ -61,4 +65,28 @@ def write_text(target: Path, text: str) -> Path:
     """
     with written_whole(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    return target
+
+
+def write_netcdf(target: Path, dataset: xr.Dataset) -> Path:
+    """Write a compressed NetCDF file, whole or not at all.
+
+    Args:
+        target: the file to write; an existing one is replaced.
+        dataset: what to write.
+
+    Returns:
+        The target.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    encoding = {
+        str(name): {"zlib": True, "complevel": 4}
+        for name, values in dataset.data_vars.items()
+        if values.dtype.kind == "f" and values.size
+    }
+    with written_whole(target) as temporary:
+        # In memory first: HDF5 itself crashes when a full disk makes its last write fail.
+        temporary.write_bytes(bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding)))
     return target

@@ -62,3 +62,35 @@ def settle_times(
     if np.any(np.diff(steps) <= 0):
         raise RangeError(f"two of `times` fall on the same update at D = {dim}.")
     return np.asarray(steps / dim)
+
+
+def span(times: np.ndarray) -> str:
+    """Say which times there are, for a message."""
+    if times.size == 0:
+        return "no time"
+    return f"{times[0]:g}" if times[0] == times[-1] else f"{times[0]:g} to {times[-1]:g}"
+
+
+def interpolated(known: np.ndarray, values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Interpolate linearly in log t, or in t in the interval that starts at 0.
+
+    Args:
+        known: increasing, not negative, shape `(N,)`.
+        values: at these times, shape `(N, ...)`.
+        times: within the range of `known`, shape `(T,)`.
+
+    Returns:
+        Shape `(T, ...)`; exact where a time is one of `known`.
+    """
+    if known.size == 1:
+        return np.repeat(values, times.size, axis=0)
+    right = np.clip(np.searchsorted(known, times), 1, known.size - 1)
+    low, high = known[right - 1], known[right]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        linear, logarithmic = (times - low) / (high - low), np.log(times / low) / np.log(high / low)
+    weight = np.nan_to_num(np.where(low > 0, logarithmic, linear))  # NaN where a time repeats
+    weight = np.clip(weight, 0, 1).reshape(-1, *(1,) * (values.ndim - 1))
+    before, after = values[right - 1], values[right]
+    with np.errstate(invalid="ignore"):  # a curve that diverged
+        between = (1 - weight) * before + weight * after
+    return np.where(weight == 0, before, np.where(weight == 1, after, between))

@@ -212,15 +212,9 @@ class Trajectory:
         Raises:
             OutputError: if it cannot be written.
         """
-        from gmmdyn.files import written_whole
+        from gmmdyn.files import write_netcdf
 
-        target = Path(path)
-        dataset = self.to_xarray()
-        encoding = {str(name): {"zlib": True, "complevel": 4} for name in dataset.data_vars}
-        with written_whole(target) as temporary:
-            # In memory first: HDF5 itself crashes when a full disk makes its last write fail.
-            temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
-        return target
+        return write_netcdf(Path(path), self.to_xarray())
 
     @classmethod
     def load(cls, path: str | Path) -> Trajectory:

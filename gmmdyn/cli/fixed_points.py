@@ -12,8 +12,8 @@ from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError
-from gmmdyn.files import write_text
-from gmmdyn.fixed_points.dataset import save, table
+from gmmdyn.files import write_netcdf, write_text
+from gmmdyn.fixed_points.dataset import table
 from gmmdyn.sweeping import read_axis
 
 OPTIONS = ("--along", "--starts", "--seed")
@@ -60,7 +60,7 @@ def find_many(configuration: Configuration, arguments: Arguments, header: str) -
             assert count is not None
             chosen = checks.whole("--seed", _number(seed or "0"), at_least=0)
             dataset = find_fixed_points(configuration, count, seed=chosen)
-        save(dataset, folder / places.FIXED_POINTS)
+        write_netcdf(folder / places.FIXED_POINTS, dataset)
         if "pmse" in dataset and bool(np.isfinite(dataset["pmse"]).any()):
             from gmmdyn.plot import plot_fixed_points
 

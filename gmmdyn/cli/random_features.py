@@ -15,7 +15,7 @@ from gmmdyn.cli.commands import COMMANDS
 from gmmdyn.cli.console import say
 from gmmdyn.errors import ConfigError, DataError
 from gmmdyn.feature_errors import feature_errors
-from gmmdyn.files import write_text, written_whole
+from gmmdyn.files import write_netcdf, write_text
 from gmmdyn.sweeping import read_axis
 from gmmdyn.yaml_text import read_yaml, write_yaml
 
@@ -50,8 +50,7 @@ def run_random_features(arguments: Arguments) -> None:
         versions = f"Python {platform.python_version()}, gmmdyn {version('gmmdyn')}"
         record = f"# {versions}\n" + write_yaml({"random_features": settings})
         write_text(folder / places.CONFIG, record)
-        with written_whole(folder / places.FEATURE_ERRORS) as temporary:
-            temporary.write_bytes(bytes(dataset.to_netcdf(engine="h5netcdf")))
+        write_netcdf(folder / places.FEATURE_ERRORS, dataset)
         from gmmdyn.plot import plot_feature_errors
 
         plot_feature_errors(dataset, folder / places.ERRORS)

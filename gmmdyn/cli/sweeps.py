@@ -14,7 +14,7 @@ from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
 from gmmdyn.cli.overrides import configured
 from gmmdyn.errors import ConfigError, OutputError
-from gmmdyn.files import write_text, written_whole
+from gmmdyn.files import write_netcdf, write_text
 from gmmdyn.sweeping import Axis, read_axis
 from gmmdyn.sweeping.dataset import final_values
 from gmmdyn.yaml_text import write_yaml
@@ -100,13 +100,7 @@ def _claim(target: Path, record: str, overwrite: bool) -> None:
 
 
 def _write(target: Path, dataset: xr.Dataset) -> None:
-    encoding = {
-        str(name): {"zlib": True, "complevel": 4}
-        for name, values in dataset.data_vars.items()
-        if values.dtype.kind == "f"
-    }
-    with written_whole(target / places.SWEEP_RESULT) as temporary:
-        temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
+    write_netcdf(target / places.SWEEP_RESULT, dataset)
     finished = bool((dataset["message"] == "").any())
     if finished and len(dataset["message"].dims) in (1, 2):
         from gmmdyn.plot import plot_sweep

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from gmmdyn import checks
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, ConvergenceError
-from gmmdyn.experiment import Experiment, plain
+from gmmdyn.experiment import Experiment
 from gmmdyn.fixed_points.dataset import assemble
 from gmmdyn.interfaces import Theory
 from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.plain_values import plain
 from gmmdyn.sweeping.axes import full_name
 from gmmdyn.trajectory import Trajectory
 

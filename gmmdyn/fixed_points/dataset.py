@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmdyn.errors import DataError
-from gmmdyn.files import written_whole
 from gmmdyn.trajectory import CURVES, Trajectory
 
 if TYPE_CHECKING:
@@ -62,30 +61,6 @@ def assemble(
             variables[label] = ((name, *CURVES[key]), stacked)
     coordinates = {name: np.asarray(values)}
     return xr.Dataset(variables, coords=coordinates, attrs={"fixed_points": json.dumps(about)})
-
-
-def save(dataset: xr.Dataset, path: str | Path) -> Path:
-    """Write a compressed NetCDF file, whole or not at all.
-
-    Args:
-        dataset: of fixed points.
-        path: the file to write; an existing one is replaced.
-
-    Returns:
-        The path.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
-    target = Path(path)
-    encoding = {
-        str(name): {"zlib": True, "complevel": 4}
-        for name, values in dataset.data_vars.items()
-        if values.dtype.kind == "f" and values.size
-    }
-    with written_whole(target) as temporary:
-        temporary.write_bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding))
-    return target
 
 
 def load_fixed_points(path: str | Path) -> xr.Dataset:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmmdyn import checks
-from gmmdyn.config import COMPONENTS, SECTIONS, Configuration, section_options
+from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, RangeError
+from gmmdyn.sections import COMPONENTS, SECTIONS, section_options
 from gmmdyn.yaml_text import read_yaml
 
 # The field's shorthand.

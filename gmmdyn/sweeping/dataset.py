@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gmmdyn.experiment import plain
+from gmmdyn.plain_values import plain
 from gmmdyn.sweeping.axes import Axis
 from gmmdyn.sweeping.points import Outcome
 

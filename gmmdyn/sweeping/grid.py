@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gmmdyn import checks
-from gmmdyn.config import Configuration, section_options
+from gmmdyn.config import Configuration
 from gmmdyn.errors import ArgumentError, ConfigError, GmmdynError
-from gmmdyn.experiment import Experiment, plain
+from gmmdyn.experiment import Experiment
+from gmmdyn.plain_values import plain
+from gmmdyn.sections import section_options
 from gmmdyn.sweeping.axes import Axis, full_name
 from gmmdyn.sweeping.executors import Place, cores, place
 from gmmdyn.sweeping.points import Outcome, Point, Run, key_of, run_points

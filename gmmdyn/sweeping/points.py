@@ -9,8 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, GmmdynError
-from gmmdyn.experiment import Experiment, plain
+from gmmdyn.experiment import Experiment
 from gmmdyn.many import solve_many
+from gmmdyn.plain_values import plain
 from gmmdyn.trajectory import Trajectory
 
 Run = Literal["solve", "simulate"]

@@ -1,7 +1,8 @@
 import pytest
 
 from gmmdyn import presets
-from gmmdyn.config import Configuration, section_options
+from gmmdyn.config import Configuration
+from gmmdyn.sections import section_options
 
 # What makes each preset small; by default a small D. None: its files may not be there.
 SMALL = {

@@ -10,7 +10,8 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, RangeError
-from gmmdyn.fixed_points.dataset import save, table
+from gmmdyn.files import write_netcdf
+from gmmdyn.fixed_points.dataset import table
 from gmmdyn.fixed_points.symmetry import distance, symmetries
 from gmmdyn.plot import plot_fixed_points
 
@@ -52,7 +53,7 @@ def test_a_branch_can_change_the_mixture_and_is_kept_in_a_file(tmp_path):
         linear().algorithm,
     ).solve("state-evolution")
     np.testing.assert_allclose(branch["pmse"][1], single.pmse[0], atol=1e-8)
-    path = save(branch, tmp_path / "branch.nc")
+    path = write_netcdf(tmp_path / "branch.nc", branch)
     again = gd.load_fixed_points(path)
     assert again.identical(branch) or again.equals(branch)
     assert json.loads(again.attrs["fixed_points"])["along"] == "data_model.variance"
