@@ -14,6 +14,7 @@ from gmmdyn.experiment import Experiment
 from gmmdyn.interfaces import Component, Theory
 from gmmdyn.plain_values import plain
 from gmmdyn.sections import COMPONENTS, SECTIONS, component, component_class, section_options
+from gmmdyn.time_units import Figures
 from gmmdyn.yaml_text import read_yaml, write_yaml
 
 
@@ -32,9 +33,11 @@ class Configuration:
         algorithm: options of `OnlineSGD`.
         simulation: keywords of `Experiment.simulate`.
         theory: `name` and options of the theory, or None to do without.
+        figures: how the figures of the run are drawn: their `time_unit`.
 
     Raises:
         ConfigError: if a section is missing or malformed, or a key unknown.
+        RangeError: if the unit of time is unknown.
     """
 
     data_model: Mapping[str, Any]
@@ -42,6 +45,7 @@ class Configuration:
     algorithm: Mapping[str, Any]
     simulation: Mapping[str, Any] = field(default_factory=dict)
     theory: Mapping[str, Any] | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for section in SECTIONS:
@@ -67,13 +71,15 @@ class Configuration:
         for key in ("checkpoint", "resume"):
             if not isinstance(self.simulation.get(key), str | None):
                 raise ConfigError(f"`{key}` is {self.simulation[key]!r}; give the path of a file.")
+        Figures(**self.figures)
 
     @classmethod
     def from_mapping(cls, values: Any, where: str = "the configuration") -> Configuration:
         """Read plain values.
 
         Args:
-            values: a mapping with the keys `SECTIONS`; `simulation` and `theory` may be left out.
+            values: a mapping with the keys `SECTIONS`; `simulation`, `theory` and `figures` may be
+                left out.
             where: what to call it in a message.
 
         Returns:
@@ -91,7 +97,8 @@ class Configuration:
         for item in fields(cls)[:3]:
             if item.name not in values:
                 raise ConfigError(f"{where} has no `{item.name}`; give a mapping of options.")
-        return cls(**{**values, "simulation": values.get("simulation") or {}})
+        optional = {key: values.get(key) or {} for key in ("simulation", "figures")}
+        return cls(**{**values, **optional})
 
     @classmethod
     def load(cls, source: str | Path) -> Configuration:
@@ -136,16 +143,16 @@ class Configuration:
         """
         described: dict[str, dict[str, Any]] = {}
         for section in ("data_model", "network"):
-            component: Component = getattr(experiment, section)
-            _must_have_name(section, component)
-            assert component.spec is not None
-            options = dict(component.spec.options)
+            part: Component = getattr(experiment, section)
+            _must_have_name(section, part)
+            assert part.spec is not None
+            options = dict(part.spec.options)
             # An informed network gets the mixture of the experiment without being told.
             if options.get("mixture") is experiment.data_model:
                 del options["mixture"]
             for key, value in options.items():
                 _must_have_name(f"{section}.{key}", value)
-            described[section] = {"name": component.spec.name, **plain(options)}
+            described[section] = {"name": part.spec.name, **plain(options)}
         return cls(**described, algorithm=asdict(experiment.algorithm))
 
     def to_mapping(self) -> dict[str, Any]:
@@ -154,6 +161,7 @@ class Configuration:
         return {
             section: None if values is None else plain(values)
             for section, values in sections.items()
+            if section != "figures" or values
         }
 
     def to_yaml(self) -> str:

@@ -75,6 +75,8 @@ def _title(folder: Path, configuration: str) -> str:
     values = read_yaml(configuration, f"`{folder / 'config.yaml'}`")
     sections = values if isinstance(values, Mapping) else {}
     names = [(sections.get(key) or {}).get("name") for key in ("data_model", "network", "theory")]
+    if "random_features" in sections:
+        names = ["analytic errors of random features"]
     return "gmmdyn: " + " · ".join(str(name) for name in names if name)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gmmdyn import registry
@@ -11,9 +11,16 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ConfigError
 from gmmdyn.experiment import Experiment
 from gmmdyn.interfaces import Component, GaussianMixture
+from gmmdyn.time_units import Figures
 
-SECTIONS = ("data_model", "network", "algorithm", "simulation", "theory")
+SECTIONS = ("data_model", "network", "algorithm", "simulation", "theory", "figures")
 COMPONENTS: tuple[registry.Kind, ...] = ("data_model", "network", "theory")
+# What takes the options of the other sections.
+PLAIN_SECTIONS: Mapping[str, Callable[..., Any]] = {
+    "algorithm": OnlineSGD,
+    "simulation": Experiment.simulate,
+    "figures": Figures,
+}
 # Where an option of this name is a mapping with a `name`, a component of this kind is meant.
 _NESTED: Mapping[str, registry.Kind] = {
     **{kind: kind for kind in registry.KINDS},
@@ -53,9 +60,7 @@ def section_options(section: str, name: str | None = None) -> dict[str, inspect.
     """
     if section in COMPONENTS:
         return registry.options_of(component_class(section, str(name)))
-    if section == "algorithm":
-        return dict(inspect.signature(OnlineSGD).parameters)
-    parameters = dict(inspect.signature(Experiment.simulate).parameters)
+    parameters = dict(inspect.signature(PLAIN_SECTIONS[section]).parameters)
     return {key: p for key, p in parameters.items() if key not in ("self", "progress")}
 
 

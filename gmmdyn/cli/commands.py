@@ -23,13 +23,17 @@ class Command(NamedTuple):
 
 
 _CONFIG = ("config", "a preset (`gmmdyn presets` lists them) or a YAML file")
-_TIME_UNIT = {"--time-unit": "of the figures: t (default), t*sqrt(D) or t*D"}
+_TIME_UNIT = {"--time-unit": "of the figures: t, t*sqrt(D) or t*D; the same as --figures.time_unit"}
 _RUN_OPTIONS = {
     "--output": "the directory to write (default: runs/NAME-TIME)",
     "--overwrite": "flag: replace the directory if it holds an earlier run",
     "--data": "the folder with the data set's files; the same as --data_model.folder",
     **_TIME_UNIT,
 }
+_AXIS = (
+    "NAME=FIRST:LAST:lin:COUNT (evenly spaced; `lin:` may be left out), NAME=FIRST:LAST:log:COUNT "
+    "or NAME=VALUE,VALUE,…"
+)
 COMMANDS: Mapping[str, Command] = {
     "compare": Command("Simulate, predict, and put both on one plot.", _CONFIG, _RUN_OPTIONS),
     "simulate": Command("Simulate online SGD.", _CONFIG, _RUN_OPTIONS),
@@ -38,8 +42,7 @@ COMMANDS: Mapping[str, Command] = {
         "Find where the order parameters come to rest.",
         _CONFIG,
         {
-            "--along": "follow the fixed point along a parameter: NAME=FIRST:LAST:COUNT, "
-            "NAME=FIRST:LAST:log:COUNT or NAME=VALUE,VALUE,…",
+            "--along": f"follow the fixed point along a parameter: {_AXIS}",
             "--starts": "search for all fixed points from this many starts",
             "--seed": "of those starts (default: 0)",
             **_RUN_OPTIONS,
@@ -49,8 +52,7 @@ COMMANDS: Mapping[str, Command] = {
         "Solve or simulate at every point of a grid of parameters.",
         _CONFIG,
         {
-            "--over": "a parameter and its values: NAME=FIRST:LAST:COUNT, NAME=FIRST:LAST:log:COUNT"
-            " or NAME=VALUE,VALUE,…; once for each parameter",
+            "--over": f"a parameter and its values: {_AXIS}; once for each parameter",
             "--run": "`solve` (default) or `simulate`",
             "--workers": "processes on this machine (default: one a core)",
             "--scheduler": "the address of a Dask scheduler, or `local` for a cluster here",
@@ -64,8 +66,8 @@ COMMANDS: Mapping[str, Command] = {
         "Tabulate and draw the analytic errors of random features.",
         None,
         {
-            "--sigma": "standard deviations of the noise: VALUE,VALUE,… or FIRST:LAST:log:COUNT "
-            "(default: 0.1,0.15,0.2,0.3,0.5)",
+            "--sigma": "standard deviations of the noise: VALUE,VALUE,…, FIRST:LAST:lin:COUNT or "
+            "FIRST:LAST:log:COUNT (default: 0.1,0.15,0.2,0.3,0.5)",
             "--ratio": "features for each dimension, P/D, as a list (default: 2)",
             "--dim": "input dimensions D, as a list (default: 300)",
             "--seeds": "seeds of the projections, as a list (default: 0)",
@@ -80,7 +82,9 @@ COMMANDS: Mapping[str, Command] = {
         },
     ),
     "plot": Command(
-        "Draw the figures of a run again.", ("run", "the directory of the run"), _TIME_UNIT
+        "Draw the figures of a run again.",
+        ("run", "the directory of the run"),
+        {"--time-unit": "of the figures: t, t*sqrt(D) or t*D (default: that of the run)"},
     ),
     "report": Command("Write the report of a run again.", ("run", "the directory of the run")),
     "presets": Command("List the configurations that come with gmmdyn."),

@@ -8,14 +8,13 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from gmmdyn import Experiment, OnlineSGD
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.commands import COMMANDS, command_parser
 from gmmdyn.cli.console import say
 from gmmdyn.cli.options import Option, add_options, options_of, wanted
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ArgumentError, ConfigError
-from gmmdyn.sections import COMPONENTS, SECTIONS, component_class, section_options
+from gmmdyn.sections import COMPONENTS, PLAIN_SECTIONS, SECTIONS, component_class, section_options
 
 
 def configured(command: str, arguments: Arguments) -> Configuration | None:
@@ -43,7 +42,8 @@ def configured(command: str, arguments: Arguments) -> Configuration | None:
             configuration = configuration.updated(kind, {"name": name})
     parser = command_parser(command)
     types: dict[str, Any] = dict.fromkeys(COMMANDS[command].options, str)
-    for section in SECTIONS:
+    # A sweep draws no curve in time.
+    for section in SECTIONS if command != "sweep" else SECTIONS[:-1]:
         options = _options(section, configuration)
         values = getattr(configuration, section) or {}
         title = f"{section}: {values['name']}" if "name" in values else section
@@ -59,14 +59,15 @@ def configured(command: str, arguments: Arguments) -> Configuration | None:
             configuration = configuration.updated(section, given[section])
     if given.get("data") is not None:
         configuration = _with_folder(configuration, given["data"])
+    if given.get("time_unit") is not None:
+        configuration = configuration.updated("figures", {"time_unit": given["time_unit"]})
     return configuration
 
 
 def _options(section: str, configuration: Configuration) -> list[Option]:
     values = getattr(configuration, section)
     if section not in COMPONENTS:
-        target: Any = OnlineSGD if section == "algorithm" else Experiment.simulate
-        return options_of(target, section_options(section), values)
+        return options_of(PLAIN_SECTIONS[section], section_options(section), values)
     name = Option("name", str, "the registered name of the component")
     if values is None:
         return []

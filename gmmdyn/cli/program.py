@@ -110,7 +110,7 @@ def _plugins(arguments: Arguments) -> None:
 def _plot(arguments: Arguments) -> None:
     from gmmdyn.cli.runs import draw_again
 
-    draw_again(Path(arguments.positional[0]), arguments.last("--time-unit") or "t")
+    draw_again(Path(arguments.positional[0]), arguments.last("--time-unit"))
 
 
 def _report(arguments: Arguments) -> None:

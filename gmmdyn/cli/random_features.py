@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +11,11 @@ from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.commands import COMMANDS
 from gmmdyn.cli.console import say
+from gmmdyn.cli.header import header
 from gmmdyn.errors import ConfigError, DataError
 from gmmdyn.feature_errors import feature_errors
 from gmmdyn.files import write_netcdf, write_text
+from gmmdyn.report import write_report
 from gmmdyn.sweeping import read_axis
 from gmmdyn.yaml_text import read_yaml, write_yaml
 
@@ -47,14 +47,15 @@ def run_random_features(arguments: Arguments) -> None:
     target = places.default_target("random-features") if output is None else Path(output)
     with places.run_directory(target, "--overwrite" in arguments.flags) as folder:
         dataset = feature_errors(**settings, done=_Counter(settings))
-        versions = f"Python {platform.python_version()}, gmmdyn {version('gmmdyn')}"
-        record = f"# {versions}\n" + write_yaml({"random_features": settings})
+        record = header("random-features", arguments) + write_yaml({"random_features": settings})
         write_text(folder / places.CONFIG, record)
         write_netcdf(folder / places.FEATURE_ERRORS, dataset)
         from gmmdyn.plot import plot_feature_errors
 
         plot_feature_errors(dataset, folder / places.ERRORS)
-    say(_table(dataset))
+        table = _table(dataset)
+        write_report(folder, table)
+    say(table)
     say(f"written to {target}")
 
 
@@ -68,18 +69,37 @@ def draw_again(run: Path) -> None:
         DataError: if its results cannot be read.
         OutputError: if the figure cannot be written.
     """
-    import xarray as xr
-
     from gmmdyn.plot import plot_feature_errors
 
-    try:
-        dataset = xr.load_dataset(run / places.FEATURE_ERRORS, engine="h5netcdf")
-        table = _table(dataset)
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"`{run / places.FEATURE_ERRORS}` cannot be read ({error}).") from None
+    dataset, table = _read(run)
     plot_feature_errors(dataset, run / places.ERRORS)
     say(table)
     say(f"written to {run}")
+
+
+def table_of(run: Path) -> str:
+    """Return the table of a run.
+
+    Args:
+        run: the directory of a run of `random-features`.
+
+    Returns:
+        One line for each point, averaged over seeds.
+
+    Raises:
+        DataError: if its results cannot be read.
+    """
+    return _read(run)[1]
+
+
+def _read(run: Path) -> tuple[xr.Dataset, str]:
+    import xarray as xr
+
+    try:
+        dataset = xr.load_dataset(run / places.FEATURE_ERRORS, engine="h5netcdf")
+        return dataset, _table(dataset)
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"`{run / places.FEATURE_ERRORS}` cannot be read ({error}).") from None
 
 
 class _Counter:

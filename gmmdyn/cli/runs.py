@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import platform
-import shlex
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gmmdyn import Experiment, Theory, Trajectory, checks, compare
+from gmmdyn import Experiment, Theory, Trajectory, compare
 from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
 from gmmdyn.cli.fixed_points import find_many, many_wanted
+from gmmdyn.cli.header import header
 from gmmdyn.cli.overrides import configured
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, IncompatibleError
@@ -25,10 +23,7 @@ from gmmdyn.report import write_report
 if TYPE_CHECKING:
     from gmmdyn import Comparison
 
-# As `gmmdyn.plot.units`, which would bring matplotlib before it is needed.
-_TIME_UNITS = ("t", "t*sqrt(D)", "t*D")
 ORDER_PARAMETERS = {"Q", "R", "v", "b"}
-_PACKAGES = ("gmmdyn", "torch", "numpy", "scipy", "pytorch-lightning", "torchdiffeq")
 
 
 def run_command(command: str, arguments: Arguments) -> None:
@@ -47,16 +42,14 @@ def run_command(command: str, arguments: Arguments) -> None:
     # What runs is what is written, so that the file repeats the run.
     configuration = configuration.resolved()
     if command == "fixed-point" and many_wanted(arguments):
-        find_many(configuration, arguments, _header(command, arguments))
+        find_many(configuration, arguments, header(command, arguments))
         return
-    # Before the run, so that a slip does not cost one.
-    time_unit = checks.choice("--time-unit", arguments.last("--time-unit") or "t", _TIME_UNITS)
     output = arguments.last("--output")
     source = arguments.positional[0]
     target = places.default_target(source) if output is None else Path(output)
     failure: ConvergenceError | None = None
     with places.run_directory(target, "--overwrite" in arguments.flags) as folder:
-        record = _header(command, arguments) + configuration.to_yaml()
+        record = header(command, arguments) + configuration.to_yaml()
         write_text(folder / places.CONFIG, record)
         experiment = configuration.experiment()
         theory = None if command == "simulate" else _theory(command, configuration, experiment)
@@ -77,7 +70,7 @@ def run_command(command: str, arguments: Arguments) -> None:
                 simulated = error.partial
             else:
                 predicted = error.partial
-        table = _write(folder, simulated, predicted, time_unit)
+        table = _write(folder, simulated, predicted, configuration.figures["time_unit"])
         write_report(folder, table)
     say(table)
     say(f"written to {target}")
@@ -85,15 +78,16 @@ def run_command(command: str, arguments: Arguments) -> None:
         raise failure
 
 
-def draw_again(run: Path, time_unit: str = "t") -> None:
+def draw_again(run: Path, time_unit: str | None = None) -> None:
     """Draw the figures of a run again and print its table.
 
     Args:
         run: the directory of a run that simulated.
-        time_unit: of the figures.
+        time_unit: of the figures; None for that of the run.
 
     Raises:
         DataError: if it is none.
+        RangeError: if the unit of time is unknown.
         OutputError: if the figures cannot be written.
     """
     if (run / places.FEATURE_ERRORS).is_file():
@@ -108,6 +102,8 @@ def draw_again(run: Path, time_unit: str = "t") -> None:
         Trajectory.load(run / places.SIMULATION),
         Trajectory.load(run / places.THEORY) if has_theory else None,
     )
+    if time_unit is None:
+        time_unit = Configuration.load(run / places.CONFIG).resolved().figures["time_unit"]
     _draw(run, comparison, time_unit)
     say(comparison.table())
     say(f"written to {run}")
@@ -123,6 +119,11 @@ def report_again(run: Path) -> None:
         DataError: if it is none.
         OutputError: if the report cannot be written.
     """
+    if (run / places.FEATURE_ERRORS).is_file():
+        from gmmdyn.cli.random_features import table_of
+
+        say(f"written to {write_report(run, table_of(run))}")
+        return
     found = {
         name: Trajectory.load(run / name)
         for name in (places.SIMULATION, places.THEORY)
@@ -244,12 +245,3 @@ def _rest(predicted: Trajectory) -> str:
         f"residual {solver['residual']:.2g} after {solver['evaluations']} evaluations",
     ]
     return "\n".join(lines)
-
-
-def _header(command: str, arguments: Arguments) -> str:
-    words = shlex.join(["gmmdyn", command, *arguments.words()])
-    versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
-    return (
-        f"# Written by: {' '.join(words.split())}\n"
-        f"# Python {platform.python_version()}, {versions}\n"
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
 from gmmdyn.cli.overrides import configured
-from gmmdyn.errors import ConfigError, OutputError
+from gmmdyn.errors import ConfigError, ConvergenceError, OutputError
 from gmmdyn.files import write_netcdf, write_text
 from gmmdyn.sweeping import Axis, read_axis
 from gmmdyn.sweeping.dataset import final_values
@@ -30,12 +31,12 @@ def run_sweep(arguments: Arguments) -> None:
         arguments: the words after the command.
 
     Raises:
-        GmmdynError: if the input is bad or the workers die.
+        GmmdynError: if the input is bad, the workers die or every point failed.
     """
     configuration = configured("sweep", arguments)
     if configuration is None:
         return
-    configuration = configuration.resolved()
+    configuration = replace(configuration.resolved(), figures={})
     axes = [read_axis(text) for option, text in arguments.values if option == "--over"]
     over = _over(axes)
     run = checks.choice("--run", arguments.last("--run") or "solve", ("solve", "simulate"))
@@ -63,6 +64,13 @@ def run_sweep(arguments: Arguments) -> None:
     _write(target, dataset)
     say(_summary(dataset))
     say(f"written to {target}")
+    message = dataset["message"]
+    failed = int((message != "").sum())
+    if failed:
+        where = f"`message` of {target / places.SWEEP_RESULT} says why"
+        if failed == message.size:
+            raise ConvergenceError(f"all {failed} points failed; {where}.")
+        say(f"{failed} of {message.size} points failed; {where}")
 
 
 def _over(axes: list[Axis]) -> dict[str, list[Any]]:

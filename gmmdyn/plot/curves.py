@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 
 from gmmdyn.estimate import Estimate
 from gmmdyn.plot import style
-from gmmdyn.plot.units import in_unit
+from gmmdyn.time_units import in_unit
 from gmmdyn.trajectory import Trajectory
 
 if TYPE_CHECKING:

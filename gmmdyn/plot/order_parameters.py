@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 
 from gmmdyn.errors import RangeError
 from gmmdyn.plot import style
-from gmmdyn.plot.units import in_unit
 from gmmdyn.tables import spread
+from gmmdyn.time_units import in_unit
 from gmmdyn.trajectory import Trajectory
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gmmdyn.errors import RangeError
 from gmmdyn.files import written_whole
-from gmmdyn.plot.units import TIME_UNITS
+from gmmdyn.time_units import TIME_UNITS
 from gmmdyn.trajectory import Trajectory
 
 # For a full page in a paper, legible when printed at half the size.

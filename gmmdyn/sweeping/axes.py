@@ -17,6 +17,8 @@ from gmmdyn.yaml_text import read_yaml
 # The field's shorthand.
 _SHORT: Mapping[str, str] = {"lr": "learning_rate"}
 _SPACINGS = ("lin", "log")
+# Not how figures are drawn.
+_SWEPT = tuple(section for section in SECTIONS if section != "figures")
 
 
 class Axis(NamedTuple):
@@ -95,15 +97,15 @@ def full_name(name: str, configuration: Configuration) -> tuple[str, str]:
     Raises:
         ConfigError: if there is none, or more than one.
     """
-    known = {section: _options(section, configuration) for section in SECTIONS}
+    known = {section: _options(section, configuration) for section in _SWEPT}
     section, dot, option = name.partition(".")
     if dot:
         if section in known and option.split(".")[0] in known[section]:
             return section, option
-        listed = [f"{s}.{key}" for s in SECTIONS for key in known[s]]
+        listed = [f"{s}.{key}" for s in _SWEPT for key in known[s]]
         raise ConfigError(f"there is no option `{name}`; {checks.suggestion(name, listed)}")
     wanted = _SHORT.get(name, name)
-    homes = [section for section in SECTIONS if wanted in known[section]]
+    homes = [section for section in _SWEPT if wanted in known[section]]
     if len(homes) == 1:
         return homes[0], wanted
     if homes:

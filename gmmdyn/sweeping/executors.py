@@ -10,6 +10,9 @@ from typing import Any, NamedTuple, final
 
 from gmmdyn.errors import ConfigError
 
+# Seconds that a scheduler which is already there, and one that is started here, may take.
+_ANSWERING, _STARTING = 5, 30
+
 
 class Place(NamedTuple):
     """Where to run.
@@ -104,9 +107,14 @@ def _dask(scheduler: str) -> Iterator[Place]:
             cluster = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=cores(), threads_per_worker=1, dashboard_address=":0"
             )
-        client: Any = Client(cluster or scheduler, timeout=30)  # type: ignore[no-untyped-call]
-    except (OSError, ValueError, TimeoutError) as error:
-        raise ConfigError(f"there is no Dask scheduler at `{scheduler}`: {error}.") from None
+        seconds = _STARTING if cluster else _ANSWERING
+        client: Any = Client(cluster or scheduler, timeout=seconds)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, TimeoutError, MemoryError) as error:
+        # Dask takes what another kind of server says for the length of a message.
+        reason = "what answers is none" if isinstance(error, MemoryError) else str(error)
+        raise ConfigError(
+            f"there is no Dask scheduler at `{scheduler}`: {reason.rstrip('.')}."
+        ) from None
     try:
         workers = sum(client.nthreads().values()) or 64
         yield Place(client.get_executor(pure=False), workers, 1)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,8 @@ def _grid(
             for i in indices
         ]
         return list(given), points, source
-    base = _with_options(_configuration(source), run, options)
+    # How figures are drawn makes no other point.
+    base = replace(_with_options(_configuration(source), run, options), figures={})
     homes = [full_name(axis.name, base) for axis in given]
     if len(set(homes)) < len(homes):
         raise ConfigError("`over` names a parameter twice.")

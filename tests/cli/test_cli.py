@@ -4,7 +4,7 @@ import sys
 import pytest
 import yaml
 
-from gmmdyn import Trajectory, __version__, presets, registry
+from gmmdyn import Comparison, Trajectory, __version__, presets, registry
 from gmmdyn.cli import main
 from gmmdyn.config import Configuration
 from gmmdyn.errors import IncompatibleError
@@ -86,6 +86,35 @@ def test_plot_draws_again(tmp_path, capsys):
     assert main(["plot", str(run)]) == 0
     assert names(run) == RESULTS
     assert capsys.readouterr().out == table
+
+
+def test_the_unit_of_time_of_the_figures_is_part_of_a_run(tmp_path, monkeypatch):
+    units = []
+    drawn = Comparison.plot
+
+    def plot(self, path=None, time_unit="t"):
+        units.append(time_unit)
+        return drawn(self, path, time_unit)
+
+    monkeypatch.setattr(Comparison, "plot", plot)
+    run = tmp_path / "run"
+    assert main(["compare", "xor-high-snr", *TINY, f"--output={run}"]) == 0
+    assert Configuration.load(run / "config.yaml").figures == {"time_unit": "t*sqrt(D)"}
+    assert main(["plot", str(run)]) == 0
+    assert main(["plot", str(run), "--time-unit", "t*D"]) == 0
+    other = tmp_path / "other"
+    words = ["--time-unit=t*D", "--theory.integrator=monte-carlo", f"--output={other}"]
+    assert main(["compare", "xor", *TINY[:-1], *words]) == 0
+    assert main(["plot", str(other)]) == 0
+    assert units == ["t*sqrt(D)", "t*sqrt(D)", "t*D", "t*D", "t*D"]
+
+
+def test_a_unit_of_time_that_there_is_not_costs_no_run(tmp_path, capsys):
+    target = tmp_path / "run"
+    for option in ("--time-unit=hours", "--figures.time_unit=hours"):
+        assert main(["compare", "xor", *TINY, option, f"--output={target}"]) == 2
+        assert "`time_unit` is 'hours'" in capsys.readouterr().err
+    assert not target.exists()
 
 
 def test_output_is_by_default_a_fresh_directory_below_runs(tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 
 import numpy as np
@@ -20,7 +21,7 @@ def test_it_writes_one_directory_and_draws_it_again(tmp_path, capsys):
     words += ["--geometry=xor,three-clusters", f"--output={run}"]
     assert main(["random-features", *words]) == 0
     names = sorted(path.name for path in run.iterdir())
-    assert names == ["config.yaml", "errors.png", "random_features.nc"]
+    assert names == ["config.yaml", "errors.png", "random_features.nc", "report.html"]
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 1 + 2 * 2 * 2 * 3 + 1
     with xr.open_dataset(run / "random_features.nc", engine="h5netcdf") as found:
@@ -30,6 +31,20 @@ def test_it_writes_one_directory_and_draws_it_again(tmp_path, capsys):
     assert main(["plot", str(run)]) == 0
     assert capsys.readouterr().out == out
     assert (run / "errors.png").is_file()
+
+
+def test_its_report_has_all_of_it(tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["random-features", "--sigma=0.3", "--dim=20", f"--output={run}"]) == 0
+    table = capsys.readouterr().out.partition("written to")[0].strip("\n")
+    page = (run / "report.html").read_text()
+    assert "<h1>gmmdyn: analytic errors of random features</h1>" in page
+    assert html.escape(table) in page
+    assert page.count("data:image/png;base64,") == 1
+    assert "gmmdyn random-features --sigma=0.3" in page
+    (run / "report.html").unlink()
+    assert main(["report", str(run)]) == 0
+    assert (run / "report.html").read_text() == page
 
 
 def test_each_point_is_the_theory_of_that_experiment():

@@ -1,10 +1,10 @@
-"""Units of the axis of time."""
+"""Units of the axis of time in figures."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from gmmdyn import checks
 from gmmdyn.errors import RangeError
@@ -42,3 +42,20 @@ def in_unit(trajectory: Trajectory, time_unit: str) -> Trajectory:
             "dimension; give 't'."
         )
     return replace(trajectory, times=trajectory.times * math.pow(dim, power))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How the figures of a run are drawn: the section `figures` of a configuration.
+
+    Attributes:
+        time_unit: unit of the axis of time: `t`, `t*sqrt(D)` or `t*D`.
+
+    Raises:
+        RangeError: if the unit is unknown.
+    """
+
+    time_unit: str = "t"
+
+    def __post_init__(self) -> None:
+        checks.choice("time_unit", self.time_unit, TIME_UNITS)
