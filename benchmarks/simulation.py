@@ -2,11 +2,12 @@
 
     python benchmarks/simulation.py
 
-On one thread and for one replica: drawing D standard normals in float32 (torch, into a buffer that
-stays in the cache: the floor), an update by the dense engine (which includes its sample), and the
-same per-sample SGD by autograd and torch.optim.SGD. Medians over interleaved repetitions of the
-processor time of this thread, in microseconds per sample, so that other processes disturb as little
-as may be; ratios are medians of ratios within one repetition, `best` is that of the fastest tenths.
+On one thread and for one replica: drawing D standard normals in float32 by torch (into a buffer
+that stays in the cache) and by the generator of the compiled loop, an update by the dense engine
+(which includes its sample), and the same per-sample SGD by autograd and torch.optim.SGD. Medians
+over interleaved repetitions of the processor time of this thread, in microseconds per sample, so
+that other processes disturb as little as may be; ratios are medians of ratios within one
+repetition, `best` is that of the fastest tenths, both to torch's drawing.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ import argparse
 import statistics
 import time
 
+import numpy as np
 import torch
 
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment
+from gmmdyn.training._normals import draw_inputs
+from gmmdyn.training.pieces import generator_state
 
 
 class Softplus(gd.Activation):
@@ -68,6 +72,13 @@ def measure(mixture, hidden, activation, repetitions):
         for _ in range(size // rows):
             buffer.normal_(generator=generator)
 
+    state, clusters = generator_state(0), np.zeros(rows, np.int64)
+    centres, scale = np.zeros((1, dim), np.float32), np.ones(dim, np.float32)
+
+    def own():
+        for _ in range(size // rows):
+            draw_inputs(state, clusters, centres, scale, buffer.numpy())
+
     def update():
         nonlocal block
         engine.advance(Segment(block, block * size, (block + 1) * size))
@@ -81,6 +92,7 @@ def measure(mixture, hidden, activation, repetitions):
 
     tasks = {
         "draw": (draw, size // rows * rows),
+        "own": (own, size // rows * rows),
         "update": (update, size),
         "autograd": (autograd, len(few.labels)),
     }
@@ -104,8 +116,8 @@ def main():
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, one CPU thread; microseconds per sample (medians)")
     print(
-        f"{'noise':>10} {'D':>6} {'K':>3} {'activation':>10} {'draw':>8} {'update':>8} "
-        f"{'autograd':>9} {'update/draw':>12} {'best':>6} {'autograd/update':>16}"
+        f"{'noise':>10} {'D':>6} {'K':>3} {'activation':>10} {'draw':>8} {'own draw':>8} "
+        f"{'update':>8} {'autograd':>9} {'update/draw':>12} {'best':>6} {'autograd/update':>16}"
     )
     cases = [
         (isotropic, 1000, 4, "relu"),
@@ -130,6 +142,7 @@ def main():
         name = activation if isinstance(activation, str) else "softplus"
         print(
             f"{make.__name__:>10} {dim:>6} {hidden:>3} {name:>10} {median['draw']:>8.2f} "
+            f"{median['own']:>8.2f} "
             f"{median['update']:>8.2f} {median['autograd']:>9.0f} {floor:>12.2f} {best:>6.2f} "
             f"{gain:>16.0f}",
             flush=True,

@@ -1,16 +1,15 @@
 r"""The dense engine: exact online SGD of many replicas, for any data model.
 
 Two ways to the same weights, equal to rounding. On a CPU, for an activation with scalar functions,
-a compiled loop does one update after the other. Otherwise, on any device and for any activation,
-the exact blocked form (`recursion.py`) does all work of order D in three matrix products.
+a compiled loop does one update after the other (`loop.py`); with principal axes of the noise, it
+draws their samples on the way. Otherwise, on any device and for any activation, the exact blocked
+form (`blocked.py`) does all work of order D in three matrix products.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import final
 
 import numpy as np
 import torch
@@ -19,25 +18,21 @@ from torch import Tensor
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
+from gmmdyn.training.blocked import CHUNK, BlockedForm
 from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
-from gmmdyn.training.pieces import GROUP_NUMBERS, Piece, Pieces, place
-from gmmdyn.training.recursion import Chunk, solve
-from gmmdyn.training.scalars import can_compile, compiled_scalar
+from gmmdyn.training.loop import CompiledLoop
+from gmmdyn.training.pieces import GROUP_NUMBERS, Piece, Pieces
+from gmmdyn.training.scalars import can_compile
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
-_BLOCK_NUMBERS = 2**22
-# Moves some replicas over inputs `(N, U b, D)` and labels `(N, U b)`, from an update of a block on.
-Move = Callable[[int, Tensor, Tensor], None]
+_BLOCK_NUMBERS = 2**24
 # Numbers drawn at once on a CPU for the compiled loop: they stay in the cache. For matrix products
 # more of them, and whole chunks; for a data model that is asked for its samples many, since one
 # product for each covariance needs many rows to be fast.
 _LOOP_NUMBERS, _PRODUCT_NUMBERS, _MODEL_NUMBERS = 2**17, 2**18, 2**20
-# Samples in one matrix product of the blocked form: more cost more in the Gram matrix, fewer more
-# in the overhead of the sweeps.
-_CHUNK = 64
 
 
 @final
@@ -57,7 +52,7 @@ class DenseEngine(Engine):
         algorithm: the rates.
         replicas: how many independent runs, at least 1.
         seed: of the samples.
-        block_size: updates in a block, at least 1; by default about a million numbers. A run is
+        block_size: updates in a block, at least 1; by default about 16 million numbers. A run is
             reproduced by the same seed and the same block size.
         compiled: whether to use the compiled loop where it applies.
 
@@ -153,7 +148,7 @@ class DenseEngine(Engine):
 
         One by one in the compiled loop; matrix products like many at once, as far as memory goes.
         """
-        size = 1 if self.compiled else max(1, GROUP_NUMBERS // (_CHUNK * self.dim))
+        size = 1 if self.compiled else max(1, GROUP_NUMBERS // (CHUNK * self.dim))
         return [
             range(first, min(first + size, self.replicas))
             for first in range(0, self.replicas, size)
@@ -192,24 +187,52 @@ class DenseEngine(Engine):
     def _advance_group(
         self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
     ) -> None:
-        begin, batch = segment.block * self.block_size, self._batch
+        begin = segment.block * self.block_size
         rates = self.algorithm.rate((begin + np.arange(self.block_size)) / self.dim)
-        move = (self._loop if self.compiled else self._blocked)(self._held(group), rates)
+        if self._functions is not None and self.compiled:
+            loop = CompiledLoop(self._functions, self.algorithm, self._held(group).of(0))
+            axes = self._axes()
+            if axes is not None:
+                self._draw_and_move(group, segment, stops, observe, loop, rates, axes)
+                return
+            mover: CompiledLoop | BlockedForm = loop
+        else:
+            mover = BlockedForm(self.activation, self.algorithm, self._held(group))
         for start, inputs, labels in self.pieces(segment.block, group):
-            end = start + labels.shape[1] // batch
+            end = start + labels.shape[1] // self._batch
             position = max(start, segment.start)
             for stop in sorted({*stops, end, segment.stop}):
                 if position < stop <= min(end, segment.stop):
-                    if position == start and stop == end:
-                        move(start - begin, inputs, labels)
-                    else:
-                        part = slice((position - start) * batch, (stop - start) * batch)
-                        move(position - begin, inputs[:, part], labels[:, part])
+                    part = slice((position - start) * self._batch, (stop - start) * self._batch)
+                    now = rates[position - begin : stop - begin]
+                    mover.move(inputs[:, part], labels[:, part], now)
                     position = stop
                     if stop in stops:
                         observe(stop, group)
             if end >= segment.stop:
                 return
+
+    def _draw_and_move(
+        self,
+        group: range,
+        segment: Segment,
+        stops: Sequence[int],
+        observe: Observer,
+        loop: CompiledLoop,
+        rates: np.ndarray,
+        axes: PrincipalAxes,
+    ) -> None:
+        """Move one replica over a segment by samples that never leave the cache."""
+        begin, position = segment.block * self.block_size, segment.start
+        number = self.numbers(group).start
+        done = (position - begin) * self._batch
+        choices = self._pieces(_LOOP_NUMBERS).choose(segment.block, number, axes.scale.dtype, done)
+        for stop in sorted({*stops, segment.stop}):
+            first, last = position - begin, stop - begin
+            loop.draw_and_move(choices, first, rates[first:last], axes)
+            position = stop
+            if stop in stops:
+                observe(stop, group)
 
     def pieces(self, block: int, group: range) -> Iterator[Piece]:
         """Draw the samples of a block.
@@ -222,97 +245,26 @@ class DenseEngine(Engine):
             The pieces of the block, in order; inputs are in the coordinates of `first_layer`.
         """
         device, dtype = self.first_layer.device, self.first_layer.dtype
-        numbers = _LOOP_NUMBERS
-        if self._scale is None:
+        axes, numbers = self._axes(), _LOOP_NUMBERS
+        if axes is None:
             numbers = _MODEL_NUMBERS
         elif not self.compiled:
-            numbers = max(_PRODUCT_NUMBERS, _CHUNK * self.dim)
-        pieces = Pieces(
+            numbers = max(_PRODUCT_NUMBERS, CHUNK * self.dim)
+        return self._pieces(numbers).draw(block, self.numbers(group), device, dtype, axes)
+
+    def _pieces(self, numbers: int) -> Pieces:
+        return Pieces(
             self.data_model,
             self.seed,
             self.block_size,
             self._batch,
             self.algorithm.label_noise,
             numbers,
-            _place_on_cpu if self.compiled else place,
         )
-        axes = None
-        if self._scale is not None and self._centres is not None:
-            axes = PrincipalAxes(None, self._scale.to(dtype), self._centres.to(dtype))
-        return pieces.draw(block, self.numbers(group), device, dtype, axes)
 
-    def _loop(self, weights: Weights, rates: np.ndarray) -> Move:
-        """Return what moves one replica over a block in the compiled loop."""
-        if self._functions is None:
-            raise AssertionError("the compiled loop is for activations with scalar functions")
-        algorithm, kernel = self.algorithm, _kernel().advance
-        # Held as long as their addresses are used.
-        compiled = [compiled_scalar(function) for function in self._functions]
-        compiled.append(compiled_scalar(algorithm.loss_function.scalar_signal(), 2))
-        first_layer, readout = weights.first_layer[0].numpy(), weights.readout[0].numpy()
-        bias = np.empty(0) if weights.bias is None else weights.bias[0].numpy()
-
-        def move(first: int, inputs: Tensor, labels: Tensor) -> None:
-            stop = first + labels.shape[1] // self._batch
-            kernel(
-                inputs[0].contiguous().numpy(),
-                labels[0].contiguous().numpy(),
-                first_layer,
-                readout,
-                bias,
-                rates[first:stop],
-                algorithm.weight_decay,
-                int(algorithm.train_readout),
-                self._batch,
-                *(function.address for function in compiled),
-            )
-
-        return move
-
-    def _blocked(self, weights: Weights, rates: np.ndarray) -> Move:
-        """Return what moves some replicas over a block in the exact blocked form."""
-        chunk = max(1, _CHUNK // self._batch)
-        scaled = torch.from_numpy(rates / self.dim).to(weights.first_layer.device)
-
-        def move(first: int, inputs: Tensor, labels: Tensor) -> None:
-            updates = labels.shape[1] // self._batch
-            for start in range(0, updates, chunk):
-                part = slice(start * self._batch, (start + chunk) * self._batch)
-                some = scaled[first + start : first + min(start + chunk, updates)]
-                self._chunk(weights, inputs[:, part], labels[:, part], some)
-
-        return move
-
-    def _chunk(self, weights: Weights, x: Tensor, y: Tensor, rates: Tensor) -> None:
-        """Move some replicas over samples that share one Gram matrix."""
-        root = math.sqrt(self.dim)
-        chunk = Chunk(
-            fields=x @ weights.first_layer.mT / root,
-            gram=x @ x.mT if len(rates) > 1 else None,
-            labels=y,
-            readout=weights.readout,
-            bias=weights.bias,
-            rates=rates,
-            weight_decay=self.algorithm.weight_decay,
-            train_readout=self.algorithm.train_readout,
-        )
-        moved = solve(chunk, self.activation, self.algorithm.loss_function)
-        # In double precision: in single, a factor next to 1 would be rounded, the same way always.
-        weights.first_layer.copy_(weights.first_layer.double() * moved.shrink)
-        weights.first_layer.baddbmm_(moved.steps.to(x.dtype).mT, x, alpha=root)
-        weights.readout.copy_(moved.readout)
-        if weights.bias is not None and moved.bias is not None:
-            weights.bias.copy_(moved.bias)
-
-
-def _place_on_cpu(normals: Tensor, clusters: Tensor, scale: Tensor, centres: Tensor) -> Tensor:
-    """Do what `place` does, in place, in one pass."""
-    _kernel().place(normals.numpy(), clusters.numpy(), scale.numpy(), centres.numpy())
-    return normals
-
-
-@lru_cache(maxsize=1)
-def _kernel() -> Any:
-    from gmmdyn.training import _kernel
-
-    return _kernel
+    def _axes(self) -> PrincipalAxes | None:
+        """Return scale and centres in the dtype of the weights, or None to ask the data model."""
+        if self._scale is None or self._centres is None:
+            return None
+        dtype = self.first_layer.dtype
+        return PrincipalAxes(None, self._scale.to(dtype), self._centres.to(dtype))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gmmdyn.interfaces import DataModel, GaussianMixture, PrincipalAxes
+from gmmdyn.training.scalars import can_compile
 from gmmdyn.training.stream import SAMPLES, stream_seed
 
 # Numbers drawn at once for a group of replicas that are worked on together on a device.
@@ -33,23 +35,32 @@ class Piece(NamedTuple):
     labels: Tensor
 
 
-# From normals (which it may overwrite), the clusters of the rows, scales and centres to inputs.
-Placing = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-def place(normals: Tensor, clusters: Tensor, scale: Tensor, centres: Tensor) -> Tensor:
-    r"""Return $c_\alpha + s \odot \xi$; a `Placing` for any device.
+def generator_state(seed: int) -> np.ndarray:
+    """Return the state of a compiled generator.
 
     Args:
-        normals: xi, shape `(n, D)`.
-        clusters: alpha, shape `(n,)`.
-        scale: s, shape `(D,)`.
-        centres: c, shape `(C, D)`.
+        seed: not negative.
 
     Returns:
-        The inputs, shape `(n, D)`.
+        Shape `(4, LANES)`, uint64; see `_normals.py`.
     """
-    return torch.addcmul(centres[clusters], normals, scale)
+    from gmmdyn.training._normals import LANES
+
+    return np.random.SeedSequence(seed).generate_state(4 * LANES, np.uint64).reshape(4, LANES)
+
+
+class Choices(NamedTuple):
+    """What a replica's samples of a block are drawn from.
+
+    Attributes:
+        clusters: of the samples, shape `(n,)`.
+        labels: that the network is told, shape `(n,)`.
+        state: of the generator of their noise, as `draw_inputs` in `_normals.py` takes it.
+    """
+
+    clusters: Tensor
+    labels: Tensor
+    state: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,6 @@ class Pieces:
         batch: b, samples of an update.
         label_noise: probability that a label is the wrong one.
         numbers: how many to draw at once on a CPU.
-        place: how inputs are made of normals.
     """
 
     data_model: DataModel
@@ -72,7 +82,6 @@ class Pieces:
     batch: int
     label_noise: float
     numbers: int
-    place: Placing = place
 
     def draw(
         self,
@@ -103,12 +112,16 @@ class Pieces:
         updates = max(1, numbers // (dim * self.batch))
         seeded = group if on_cpu else range(group.start, group.start + 1)
         share = len(group) // len(seeded)
-        draw = self._from_model if axes is None else self._in_axes
-        sources = []
+        sources: list[Iterator[tuple[Tensor, Tensor]]] = []
         for replica in seeded:
-            seed = stream_seed(self.seed, SAMPLES, replica, block)
-            generator = torch.Generator(device).manual_seed(seed)
-            sources.append(draw(share, updates, generator, dtype, axes))
+            if axes is not None and on_cpu and can_compile():
+                sources.append(self._compiled(updates, self.choose(block, replica, dtype), axes))
+                continue
+            generator = torch.Generator(device).manual_seed(self._seed_of(block, replica))
+            if axes is None:
+                sources.append(self._from_model(share, updates, generator, dtype))
+            else:
+                sources.append(self._in_axes(share, updates, generator, axes))
         for start, drawn in zip(
             range(0, self.block_size, updates), zip(*sources, strict=True), strict=True
         ):
@@ -119,13 +132,59 @@ class Pieces:
                 labels = torch.stack([y for _, y in drawn])
             yield Piece(block * self.block_size + start, inputs, labels)
 
+    def choose(self, block: int, replica: int, dtype: torch.dtype, done: int = 0) -> Choices:
+        """Choose the clusters of a block's samples, and the generator of their noise, on a CPU.
+
+        Args:
+            block: its number.
+            replica: its number.
+            dtype: of samples and labels.
+            done: samples that the generator is to be moved past.
+
+        Returns:
+            The choices.
+        """
+        mixture = self._mixture()
+        seed = self._seed_of(block, replica)
+        generator = torch.Generator().manual_seed(seed)
+        total = self.block_size * self.batch
+        clusters = torch.multinomial(mixture.priors, total, True, generator=generator)
+        labels = self._told(mixture.labels.to(dtype)[clusters], generator)
+        state = generator_state(seed)
+        if done > 0:
+            from gmmdyn.training._normals import skip_rows
+
+            skip_rows(state, done, mixture.dim, dtype.itemsize)
+        return Choices(clusters, labels, state)
+
+    def _seed_of(self, block: int, replica: int) -> int:
+        return stream_seed(self.seed, SAMPLES, replica, block)
+
+    def _mixture(self) -> GaussianMixture:
+        """Return the data model, which has principal axes."""
+        if not isinstance(self.data_model, GaussianMixture):
+            raise AssertionError("only Gaussian mixtures have principal axes")
+        return self.data_model
+
+    def _compiled(
+        self, updates: int, choices: Choices, axes: PrincipalAxes
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Draw inputs in the compiled loop: exactly those that the engine's own loop draws."""
+        from gmmdyn.training._normals import draw_inputs
+
+        total, rows = len(choices.labels), updates * self.batch
+        # One buffer for all pieces: it stays in the cache.
+        buffer = torch.empty(min(rows, total), self.data_model.dim, dtype=axes.scale.dtype)
+        scale, centres = axes.scale.numpy(), axes.centres.contiguous().numpy()
+        for start in range(0, total, rows):
+            part = slice(start, min(start + rows, total))
+            inputs = buffer[: part.stop - start]
+            clusters = choices.clusters[part].numpy()
+            draw_inputs(choices.state, clusters, centres, scale, inputs.numpy())
+            yield inputs, choices.labels[part]
+
     def _from_model(
-        self,
-        share: int,
-        updates: int,
-        generator: torch.Generator,
-        dtype: torch.dtype,
-        axes: PrincipalAxes | None,
+        self, share: int, updates: int, generator: torch.Generator, dtype: torch.dtype
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Ask the data model."""
         for start in range(0, self.block_size, updates):
@@ -134,31 +193,23 @@ class Pieces:
             yield batch.inputs, self._told(batch.labels, generator)
 
     def _in_axes(
-        self,
-        share: int,
-        updates: int,
-        generator: torch.Generator,
-        dtype: torch.dtype,
-        axes: PrincipalAxes | None,
+        self, share: int, updates: int, generator: torch.Generator, axes: PrincipalAxes
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Draw clusters for many pieces at once, and normals piece by piece."""
-        mixture = self.data_model
-        if axes is None or not isinstance(mixture, GaussianMixture):
-            raise AssertionError("only Gaussian mixtures have principal axes")
+        """Draw clusters for many pieces at once, and normals piece by piece, on any device."""
+        mixture = self._mixture()
         total = share * self.block_size * self.batch
         rows = share * updates * self.batch
         span = rows * max(1, _CLUSTERS // rows)
-        device = axes.scale.device
-        # One buffer for all pieces: it stays in the cache.
-        buffer = torch.empty(min(rows, total), mixture.dim, dtype=dtype, device=device)
+        buffer = axes.scale.new_empty(min(rows, total), mixture.dim)
         for first in range(0, total, span):
             count = min(span, total - first)
             clusters = torch.multinomial(mixture.priors, count, True, generator=generator)
-            labels = self._told(mixture.labels.to(dtype)[clusters], generator)
+            labels = self._told(mixture.labels.to(axes.scale)[clusters], generator)
             for start in range(0, count, rows):
                 part = slice(start, min(start + rows, count))
                 normals = buffer[: part.stop - start].normal_(generator=generator)
-                yield self.place(normals, clusters[part], axes.scale, axes.centres), labels[part]
+                inputs = torch.addcmul(axes.centres[clusters[part]], normals, axes.scale)
+                yield inputs, labels[part]
 
     def _told(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Return labels with some of them wrong."""

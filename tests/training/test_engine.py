@@ -11,8 +11,7 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment
-from gmmdyn.training.dense import _place_on_cpu
-from gmmdyn.training.pieces import place
+from gmmdyn.training.loop import CompiledLoop
 
 DIM, HIDDEN = 40, 3
 
@@ -184,18 +183,6 @@ def test_weights_may_be_held_in_principal_axes(per_cluster, compiled):
     assert (weights.readout[0] - expected.readout).abs().max() < 1e-12
 
 
-def test_the_compiled_placing_of_normals_is_the_plain_one():
-    generator = torch.Generator().manual_seed(0)
-    normals, centres = torch.randn(2, 7, 5, generator=generator)
-    centres = centres[:3]
-    clusters, scale = torch.tensor([0, 2, 2, 1, 0, 1, 2]), torch.rand(5, generator=generator)
-    expected = place(normals, clusters, scale, centres)
-    for b in range(7):
-        row = centres[clusters[b]] + scale * normals[b]
-        torch.testing.assert_close(expected[b], row)
-    torch.testing.assert_close(_place_on_cpu(normals, clusters, scale, centres), expected)
-
-
 def test_decay_is_not_rounded_in_single_precision():
     """The factor 1 - 5e-8 lies between two numbers; the weights must shrink by its power."""
     dim, updates = 200, 20_000
@@ -222,7 +209,8 @@ def test_single_precision_stays_close_to_double():
         x, y = (t.to(start.dtype).unsqueeze(0) for t in moved["inputs"])
         weights = engine.weights(range(1))
         with torch.no_grad():
-            engine._loop(weights, np.full(len(y[0]), 0.5))(0, x, y)
+            loop = CompiledLoop(engine._functions, engine.algorithm, weights.of(0))
+            loop.move(x, y, np.full(len(y[0]), 0.5))
         moved[dtype] = engine.first_layer.double()
     assert (moved["float32"] - moved["float64"]).abs().max() < 1e-4
 
