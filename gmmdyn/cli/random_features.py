@@ -140,7 +140,7 @@ def _settings(arguments: Arguments) -> dict[str, Any]:
 
 def _table(dataset: xr.Dataset) -> str:
     """Return one line for each point, averaged over seeds."""
-    head = ("geometry", "D", "P/D", "sigma", "pmse", "error", "D -> inf", "Bayes")
+    head = ("geometry", "D", "P/D", "sigma", "pmse", "error", "large D", "Bayes")
     rows = [head]
     mean = dataset.mean("seed")
     for name in dataset["geometry"].to_numpy():

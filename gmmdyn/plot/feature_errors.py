@@ -31,9 +31,10 @@ def plot_feature_errors(dataset: xr.Dataset, path: str | Path | None = None) -> 
 
     Returns:
         One row for each geometry. On the left the error against $\sigma$: finite D as points, the
-        mean over seeds with its standard deviation where there are several; the limit of large D as
-        lines, where it is known; the Bayes error dashed. On the right, where the limit is
-        known, the same against $\sigma D^{1/4}/\gamma^{1/4}$, on which it collapses.
+        mean over seeds with its standard deviation where there are several; the leading order in
+        1/D as lines, where it is known and above the Bayes error (below, D is too small for it);
+        the Bayes error dashed. On the right, where the leading order is known, the same against
+        $\sigma D^{1/4}/\gamma^{1/4}$, on which it collapses.
 
     Raises:
         RangeError: if the ending of `path` is unknown.
@@ -74,7 +75,7 @@ def plot_feature_errors(dataset: xr.Dataset, path: str | Path | None = None) -> 
             for (d, g), hue in zip(pairs, hues, strict=True)
         ]
         if collapses:
-            handles.append(Line2D([], [], color="0.3", label="D → ∞"))
+            handles.append(Line2D([], [], color="0.3", label="leading order in 1/D"))
         handles.append(Line2D([], [], color=style.BAYES, linestyle="--", label="Bayes error"))
         figure.legend(handles=handles, loc="outside lower center", ncols=min(4, len(handles)))
     if path is not None:
@@ -95,8 +96,12 @@ def _draw(axes: Axes, x: np.ndarray, one: xr.Dataset, hue: str) -> None:
         markerfacecolor="white",
         zorder=3,
     )
-    limit = one["limit_classification_error"].to_numpy()[order]
-    axes.plot(*_between(x[order], limit), color=hue, linewidth=1.2, zorder=2)
+    limit, bayes = (
+        _between(x[order], one[name].to_numpy()[order])
+        for name in ("limit_classification_error", "bayes_error")
+    )
+    possible = limit[1] >= np.interp(limit[0], *bayes)
+    axes.plot(limit[0][possible], limit[1][possible], color=hue, linewidth=1.2, zorder=2)
 
 
 def _draw_bayes(axes: Axes, part: xr.Dataset) -> None:

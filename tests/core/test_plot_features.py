@@ -12,7 +12,8 @@ from mpl_toolkits.mplot3d import Axes3D
 
 import gmmdyn as gd
 from gmmdyn.errors import RangeError, ShapeError
-from gmmdyn.plot import plot_error_against_noise, plot_feature_space
+from gmmdyn.feature_errors import feature_errors
+from gmmdyn.plot import plot_error_against_noise, plot_feature_errors, plot_feature_space
 from gmmdyn.plot.feature_space import _directions
 
 
@@ -29,6 +30,22 @@ def test_the_drawn_directions_hold_the_readout():
         found = _directions(means, weights)
         np.testing.assert_allclose(found @ found.T, np.eye(3), atol=1e-12)
         np.testing.assert_allclose(found.T @ (found @ weights), weights, atol=1e-12)
+
+
+def test_no_error_below_bayes_is_drawn():
+    """The leading order in 1/D falls below it where D is too small for it, as it is here."""
+    found = feature_errors(sigma=[0.1, 0.15, 0.2, 0.3, 0.5, 0.8], ratio=[5], dim=[20])
+    bayes = found["bayes_error"].sel(geometry="xor", dim=20).to_numpy()
+    limit = found["limit_classification_error"].sel(geometry="xor", dim=20, ratio=5).to_numpy()
+    assert (limit < bayes).any()
+    assert (limit > bayes).any()
+    axes = plot_feature_errors(found).axes[0]
+    lines = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
+    (drawn,) = [line for line in lines if len(line.get_xdata()) > 10]
+    (oracle,) = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+    expected = np.interp(drawn.get_xdata(), *oracle.get_data())
+    assert (drawn.get_ydata() >= expected - 1e-12).all()
+    assert max(drawn.get_xdata()) == pytest.approx(0.8)
 
 
 def test_the_plane_is_where_the_output_changes_sign(monkeypatch):
