@@ -22,13 +22,15 @@ from gmmdyn.training.blocked import CHUNK, BlockedForm
 from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
 from gmmdyn.training.loop import CompiledLoop
-from gmmdyn.training.pieces import GROUP_NUMBERS, Piece, Pieces
+from gmmdyn.training.pieces import Piece, Pieces
 from gmmdyn.training.scalars import can_compile
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
 _BLOCK_NUMBERS = 2**24
+# Numbers drawn at once for a group of replicas that are worked on together on a device.
+_GROUP_NUMBERS = 2**26
 # Numbers drawn at once on a CPU for the compiled loop: they stay in the cache. For matrix products
 # more of them, and whole chunks; for a data model that is asked for its samples many, since one
 # product for each covariance needs many rows to be fast.
@@ -148,7 +150,7 @@ class DenseEngine(Engine):
 
         One by one in the compiled loop; matrix products like many at once, as far as memory goes.
         """
-        size = 1 if self.compiled else max(1, GROUP_NUMBERS // (CHUNK * self.dim))
+        size = 1 if self.compiled else max(1, _GROUP_NUMBERS // (CHUNK * self.dim))
         return [
             range(first, min(first + size, self.replicas))
             for first in range(0, self.replicas, size)
@@ -226,7 +228,7 @@ class DenseEngine(Engine):
         begin, position = segment.block * self.block_size, segment.start
         number = self.numbers(group).start
         done = (position - begin) * self._batch
-        choices = self._pieces(_LOOP_NUMBERS).choose(segment.block, number, axes.scale.dtype, done)
+        choices = self._pieces(1).choose(segment.block, number, axes.scale.dtype, done)
         for stop in sorted({*stops, segment.stop}):
             first, last = position - begin, stop - begin
             loop.draw_and_move(choices, first, rates[first:last], axes)
@@ -250,17 +252,15 @@ class DenseEngine(Engine):
             numbers = _MODEL_NUMBERS
         elif not self.compiled:
             numbers = max(_PRODUCT_NUMBERS, CHUNK * self.dim)
-        return self._pieces(numbers).draw(block, self.numbers(group), device, dtype, axes)
+        if device.type != "cpu":
+            numbers = _GROUP_NUMBERS // len(group)
+        updates = max(1, numbers // (self.dim * self._batch))
+        return self._pieces(updates).draw(block, self.numbers(group), device, dtype, axes)
 
-    def _pieces(self, numbers: int) -> Pieces:
-        return Pieces(
-            self.data_model,
-            self.seed,
-            self.block_size,
-            self._batch,
-            self.algorithm.label_noise,
-            numbers,
-        )
+    def _pieces(self, updates: int) -> Pieces:
+        """Return what draws the samples of so many updates at once."""
+        noise = self.algorithm.label_noise
+        return Pieces(self.data_model, self.seed, self.block_size, self._batch, noise, updates)
 
     def _axes(self) -> PrincipalAxes | None:
         """Return scale and centres in the dtype of the weights, or None to ask the data model."""

@@ -1,7 +1,8 @@
 """The features engine: exact online SGD on a linear readout of fixed features.
 
 The features of many samples are one matrix product with the projection, which is nearly all of the
-work; the updates themselves are solved in feature space (`readout_recursion.py`).
+work. On a CPU a compiled loop makes the updates one after the other; elsewhere they are solved in
+feature space (`readout_recursion.py`). Both are exact.
 """
 
 from __future__ import annotations
@@ -16,10 +17,18 @@ from torch import Tensor
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.interfaces import DataModel, FeatureNetwork, Network
+from gmmdyn.interfaces import (
+    DataModel,
+    FeatureNetwork,
+    GaussianMixture,
+    Network,
+    PrincipalAxes,
+)
 from gmmdyn.training.engine import Engine, Observer, copies, nothing
+from gmmdyn.training.pieces import Piece, Pieces
 from gmmdyn.training.readout_recursion import Propagators, error_signals, propagators
-from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
+from gmmdyn.training.scalars import can_compile, compiled_scalar
+from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
 # Features of one replica held at once on a CPU, and of a group elsewhere.
@@ -49,6 +58,7 @@ class FeatureEngine(Engine):
         seed: of the samples.
         block_size: updates in a block, at least 1; by default about a billion multiplications. A
             run is reproduced by the same seed and the same block size.
+        compiled: whether to use the compiled loop where it applies.
 
     Raises:
         IncompatibleError: if the network has no fixed features, or its readout is not to learn.
@@ -67,6 +77,7 @@ class FeatureEngine(Engine):
         replicas: int = 1,
         seed: int = 0,
         block_size: int | None = None,
+        compiled: bool = True,
     ) -> None:
         reason = self.obstacle(data_model, network, algorithm)
         if reason is not None or not isinstance(network, FeatureNetwork):
@@ -79,6 +90,7 @@ class FeatureEngine(Engine):
         self.activation = network.activation
         self.seed = seed
         self._size = network.size
+        self._compiled = compiled and can_compile()
         # Shared with the network, and not in checkpoints: they never change.
         self.register_buffer("projection", network.projection.detach(), persistent=False)
         centre = None if network.centre is None else network.centre.detach()
@@ -95,6 +107,11 @@ class FeatureEngine(Engine):
         if not algorithm.train_readout:
             return "trains the readout and nothing else, so `train_readout` must be true"
         return None
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the compiled loop applies, here on this device."""
+        return self._compiled and self.readout.device.type == "cpu"
 
     @property
     def finite(self) -> bool:
@@ -148,7 +165,8 @@ class FeatureEngine(Engine):
             for start in range(0, test_size, rows):
                 count = min(rows, test_size - start)
                 batch = self.data_model.sample(count, generator, self.projection.dtype)
-                z, y = self._features(batch.inputs), batch.labels.double()
+                z = self._features(batch.inputs / math.sqrt(self.dim))
+                y = batch.labels.double()
                 output = self._outputs(z, range(replica, replica + 1))
                 if self.bias is not None:
                     output = output + self.bias[replica]
@@ -164,8 +182,8 @@ class FeatureEngine(Engine):
         self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
     ) -> None:
         known: dict[int, Propagators] = {}
-        for start, inputs, labels in self._pieces(segment, group):
-            batch = self.algorithm.batch_size
+        batch = self.algorithm.batch_size
+        for start, inputs, labels in self.pieces(segment.block, group):
             end = start + labels.shape[1] // batch
             position = max(start, segment.start)
             if end <= position:
@@ -174,10 +192,16 @@ class FeatureEngine(Engine):
             for stop in sorted({*stops, end, segment.stop}):
                 if position < stop <= min(end, segment.stop):
                     part = slice((position - start) * batch, (stop - start) * batch)
-                    self._move(group, position, features[:, part], labels[:, part], known)
+                    z, y = features[:, part], labels[:, part]
+                    if self.compiled and len(group) == 1:
+                        self._loop(group.start, position, z, y)
+                    else:
+                        self._blocked(group, position, z, y, known)
                     position = stop
                     if stop in stops:
                         observe(stop, group)
+            if end >= segment.stop:
+                return
 
     def _rows(self, replicas: int) -> int:
         """Return for how many samples of each replica the features are computed at once."""
@@ -185,39 +209,38 @@ class FeatureEngine(Engine):
         held = (_PIECE_NUMBERS if on_cpu else _GROUP_NUMBERS // replicas) // self._size
         return max(_FEWEST_ROWS, min(held, _MOST_ROWS) if on_cpu else held)
 
-    def _pieces(self, segment: Segment, group: range) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Draw the samples of a block: first update, `(N, B, D)`, `(N, B)`."""
+    def pieces(self, block: int, group: range) -> Iterator[Piece]:
+        """Draw the samples of a block.
+
+        Args:
+            block: its number.
+            group: of replicas.
+
+        Returns:
+            The pieces of the block, in order; inputs are over √D.
+        """
         device, dtype = self.readout.device, self.projection.dtype
-        batch_size, noise = self.algorithm.batch_size, self.algorithm.label_noise
-        seeded = self.numbers(group)[: None if device.type == "cpu" else 1]
-        generators = [
-            torch.Generator(device).manual_seed(
-                stream_seed(self.seed, SAMPLES, number, segment.block)
+        batch, noise = self.algorithm.batch_size, self.algorithm.label_noise
+        updates = max(1, self._rows(len(group)) // batch)
+        pieces = Pieces(self.data_model, self.seed, self.block_size, batch, noise, updates)
+        root, axes = math.sqrt(self.dim), self._axes()
+        if axes is not None:
+            axes = PrincipalAxes(
+                None, *(part.to(device, dtype) / root for part in (axes.scale, axes.centres))
             )
-            for number in seeded
-        ]
-        share = len(group) // len(generators)
-        updates = max(1, self._rows(len(group)) // batch_size)
-        for start in range(0, self.block_size, updates):
-            first = segment.block * self.block_size + start
-            if first >= segment.stop:
-                return
-            count = min(updates, self.block_size - start) * batch_size
-            inputs, labels = [], []
-            for generator in generators:
-                batch = self.data_model.sample(share * count, generator, dtype)
-                inputs.append(batch.inputs.view(share, count, self.dim))
-                labels.append(batch.labels.view(share, count))
-                if noise > 0:
-                    drawn = torch.rand(share, count, generator=generator, device=device)
-                    labels[-1] = torch.where(drawn < noise, -labels[-1], labels[-1])
-            if len(generators) > 1:
-                inputs, labels = [torch.cat(inputs)], [torch.cat(labels)]
-            yield first, inputs[0], labels[0]
+        for piece in pieces.draw(block, self.numbers(group), device, dtype, axes):
+            yield piece if axes is not None else piece._replace(inputs=piece.inputs / root)
+
+    def _axes(self) -> PrincipalAxes | None:
+        """Return the axes of the inputs, if samples cost least in them; None for any other axes."""
+        axes = None
+        if isinstance(self.data_model, GaussianMixture):
+            axes = self.data_model.principal_axes()
+        return axes if axes is not None and axes.rotation is None else None
 
     def _features(self, inputs: Tensor) -> Tensor:
-        """Return the features, `(n, P)`, of inputs `(n, D)`."""
-        features: Tensor = self.activation((inputs / math.sqrt(self.dim)) @ self.projection)
+        """Return the features, `(n, P)`, of inputs over √D, `(n, D)`."""
+        features: Tensor = self.activation(inputs @ self.projection)
         return features if self.centre is None else features.sub_(self.centre)
 
     def _outputs(self, features: Tensor, group: range) -> Tensor:
@@ -226,7 +249,25 @@ class FeatureEngine(Engine):
         outputs: Tensor = features @ weights.to(features.dtype).unsqueeze(-1)
         return outputs[..., 0].double()
 
-    def _move(
+    def _loop(self, replica: int, first: int, features: Tensor, labels: Tensor) -> None:
+        """Move one replica over consecutive whole updates, one after the other."""
+        from gmmdyn.training._readout_kernel import advance
+
+        algorithm = self.algorithm
+        steps = first + np.arange(labels.shape[1] // algorithm.batch_size)
+        signal = compiled_scalar(algorithm.loss_function.scalar_signal(), 2)
+        advance(
+            features[0].contiguous().numpy(),
+            labels[0].double().numpy(),
+            self.readout.data[replica].numpy(),
+            np.empty(0) if self.bias is None else self.bias.data[replica : replica + 1].numpy(),
+            algorithm.rate(steps / self.dim) / self._size,
+            algorithm.weight_decay,
+            algorithm.batch_size,
+            signal.address,
+        )
+
+    def _blocked(
         self,
         group: range,
         first: int,

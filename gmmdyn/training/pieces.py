@@ -14,8 +14,6 @@ from gmmdyn.interfaces import DataModel, GaussianMixture, PrincipalAxes
 from gmmdyn.training.scalars import can_compile
 from gmmdyn.training.stream import SAMPLES, stream_seed
 
-# Numbers drawn at once for a group of replicas that are worked on together on a device.
-GROUP_NUMBERS = 2**26
 # Clusters drawn at once: the cost of a call vanishes in it.
 _CLUSTERS = 2**16
 
@@ -73,7 +71,7 @@ class Pieces:
         block_size: updates in a block.
         batch: b, samples of an update.
         label_noise: probability that a label is the wrong one.
-        numbers: how many to draw at once on a CPU.
+        updates: whose samples are drawn at once, at least 1.
     """
 
     data_model: DataModel
@@ -81,7 +79,7 @@ class Pieces:
     block_size: int
     batch: int
     label_noise: float
-    numbers: int
+    updates: int
 
     def draw(
         self,
@@ -108,8 +106,7 @@ class Pieces:
         """
         on_cpu = device.type == "cpu"
         dim = self.data_model.dim
-        numbers = self.numbers if on_cpu else GROUP_NUMBERS // len(group)
-        updates = max(1, numbers // (dim * self.batch))
+        updates = self.updates
         seeded = group if on_cpu else range(group.start, group.start + 1)
         share = len(group) // len(seeded)
         sources: list[Iterator[tuple[Tensor, Tensor]]] = []

@@ -29,7 +29,12 @@ class Images(gd.DataModel):
 
 
 def build(data="xor", dtype="float64", **options):
-    data_model = Images() if data == "images" else gd.data_model(data, dim=DIM, variance=0.3)
+    if data == "images":
+        data_model = Images()
+    elif data == "random-covariance":  # shared by its clusters, but not isotropic
+        data_model = gd.data_model(data, means=torch.eye(3, DIM), labels=[-1, 1, 1])
+    else:
+        data_model = gd.data_model(data, dim=DIM, variance=0.3)
     if options.get("centring") == "mixture":
         options["mixture"] = data_model
     defaults = {"dim": DIM, "features": SIZE, "readout": "random", "seed": 3}
@@ -40,9 +45,8 @@ def samples(engine, blocks, replica):
     """The inputs and labels that a replica sees, in order."""
     inputs, labels = [], []
     for block in range(blocks):
-        segment = Segment(block, block * engine.block_size, (block + 1) * engine.block_size)
-        for _, x, y in engine._pieces(segment, range(replica, replica + 1)):
-            inputs.append(x[0])
+        for _, x, y in engine.pieces(block, range(replica, replica + 1)):
+            inputs.append(x[0] * engine.dim**0.5)
             labels.append(y[0])
     return torch.cat(inputs), torch.cat(labels)
 
@@ -78,11 +82,15 @@ ALGORITHMS = {
 }
 
 
+@pytest.mark.parametrize("compiled", [True, False], ids=["loop", "blocked"])
 @pytest.mark.parametrize("bias", [False, 0.3], ids=["no bias", "bias"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
-def test_it_equals_plain_sgd_to_rounding(algorithm, bias):
+def test_it_equals_plain_sgd_to_rounding(algorithm, bias, compiled):
     data_model, network = build(bias=bias, centring="mixture")
-    engine = FeatureEngine(data_model, network, algorithm, replicas=2, seed=5, block_size=80)
+    engine = FeatureEngine(
+        data_model, network, algorithm, replicas=2, seed=5, block_size=80, compiled=compiled
+    )
+    assert engine.compiled == compiled
     expected = plain_sgd(network, algorithm, *samples(engine, 2, replica=1))
     # Blocks may be cut anywhere.
     for segment in (Segment(0, 0, 80), Segment(1, 80, 93), Segment(1, 93, 160)):
@@ -95,7 +103,7 @@ def test_it_equals_plain_sgd_to_rounding(algorithm, bias):
 
 
 @pytest.mark.parametrize("activation", ["relu", "erf", "linear"])
-@pytest.mark.parametrize("data", ["xor", "three-clusters", "images"])
+@pytest.mark.parametrize("data", ["xor", "three-clusters", "images", "random-covariance"])
 def test_it_does_so_for_any_activation_and_data_model(data, activation):
     data_model, network = build(data, activation=activation)
     algorithm = gd.OnlineSGD(0.5, 0.7)
