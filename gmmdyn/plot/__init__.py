@@ -15,17 +15,21 @@ from gmmdyn.plot.feature_errors import plot_feature_errors as plot_feature_error
 from gmmdyn.plot.feature_space import plot_feature_space as plot_feature_space
 from gmmdyn.plot.fixed_points import plot_fixed_points as plot_fixed_points
 from gmmdyn.plot.order_parameters import plot_order_parameters as plot_order_parameters
+from gmmdyn.plot.plane import animate_plane as animate_plane
+from gmmdyn.plot.plane import plot_plane as plot_plane
 from gmmdyn.plot.style import save_figure as save_figure
 from gmmdyn.plot.sweeps import plot_sweep as plot_sweep
 
 __all__ = [
     "Figure",
+    "animate_plane",
     "plot_error_against_noise",
     "plot_errors",
     "plot_feature_errors",
     "plot_feature_space",
     "plot_fixed_points",
     "plot_order_parameters",
+    "plot_plane",
     "plot_sweep",
     "plot_trajectory",
     "save_figure",

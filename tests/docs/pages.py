@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```[ ]*$", re.MULTILINE | re.DOTALL)
-_FIGURE = re.compile(r"\]\((?:[\w./-]*/)?assets/([\w-]+\.png)\)")
+_FIGURE = re.compile(r"\]\((?:[\w./-]*/)?assets/([\w-]+\.(?:png|gif))\)")
 
 
 def pages() -> list[Path]:
