@@ -79,11 +79,11 @@ class Activation(Component, abc.ABC):
         return curvature
 
     def scalar_functions(self) -> tuple[ScalarFunction, ScalarFunction] | None:
-        """Offer $g$ and $g'$ as plain functions of one float, for the compiled engine.
+        """Offer $g$ and $g'$ as plain functions of one float, for the compiled engines.
 
-        They must be functions that numba can compile and must agree with `forward` and
-        `derivative`. They are an option: without them the simulation is as exact, but slower
-        for few replicas.
+        There is rarely a need to: without them the engines find the functions themselves in
+        `forward` and `derivative`, if these are made of elementwise operations, and compare both.
+        To be compiled by numba, they must agree with `forward` and `derivative`.
 
         Returns:
             The two functions, or None.

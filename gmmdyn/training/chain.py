@@ -24,7 +24,7 @@ from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.training.coordinates import coordinates_of
 from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import measure_order_parameters
-from gmmdyn.training.scalars import can_compile, compiled_scalar
+from gmmdyn.training.scalars import can_compile, compiled_scalar, scalar_functions_of
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import one_torch_thread, run_in_threads
 
@@ -110,6 +110,7 @@ class ChainEngine(Engine):
         self.data_model = data_model
         self.algorithm = algorithm
         self.activation = network.activation
+        self._functions = scalar_functions_of(network.activation).functions
         self.seed = seed
         with one_torch_thread():  # sums in one order, whatever the machine is doing
             start = coordinates_of(data_model.means, network.first_layer)
@@ -127,11 +128,12 @@ class ChainEngine(Engine):
             return f"simulates isotropic mixtures, and {type(data_model).__name__} is none"
         if not isinstance(network, TwoLayerNetwork):
             return f"simulates two-layer networks, and {type(network).__name__} is none"
-        if network.activation.scalar_functions() is None:
-            name = type(network.activation).__name__
-            return f"needs an activation with scalar functions, which {name} does not offer"
         if not can_compile():
             return "needs numba's compiler, which NUMBA_DISABLE_JIT turns off"
+        scalars = scalar_functions_of(network.activation)
+        if scalars.functions is None:
+            name = type(network.activation).__name__
+            return f"needs an activation with scalar functions, and {name}'s {scalars.reason}"
         if algorithm.batch_size > 1:
             return "makes updates of one sample, not of mini-batches"
         return None
@@ -219,11 +221,10 @@ class ChainEngine(Engine):
     ) -> Callable[[Noise], None]:
         """Return what moves the state of one replica, in place."""
         mixture = self._mixture()
-        functions = self.activation.scalar_functions()
-        if functions is None:
+        if self._functions is None:
             raise AssertionError("the constructor refuses such activations")
         # Held as long as their addresses are used.
-        compiled = [compiled_scalar(function) for function in functions]
+        compiled = [compiled_scalar(function) for function in self._functions]
         compiled.append(compiled_scalar(self.algorithm.loss_function.scalar_signal(), 2))
         arrays = (
             self.get_buffer("centres").cpu().numpy(),

@@ -23,7 +23,7 @@ from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
 from gmmdyn.training.loop import CompiledLoop
 from gmmdyn.training.pieces import Piece, Pieces
-from gmmdyn.training.scalars import can_compile
+from gmmdyn.training.scalars import can_compile, scalar_functions_of
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
@@ -91,7 +91,7 @@ class DenseEngine(Engine):
         self.seed = seed
         self._batch = algorithm.batch_size
         compiled = compiled and can_compile()
-        self._functions = self.activation.scalar_functions() if compiled else None
+        self._functions = scalar_functions_of(self.activation).functions if compiled else None
         axes = data_model.principal_axes() if isinstance(data_model, GaussianMixture) else None
         # Other eigenvectors are other samples: those of a run are in its checkpoints.
         kept = axes is not None and axes.rotation is not None

@@ -18,13 +18,20 @@ SCHEDULE = gd.Schedule([0, 0.5, 2], [0.2, 0.9, 0.4])
 
 
 class Tanh(gd.Activation):
-    """A user's activation without scalar functions."""
+    """A user's activation: its scalar functions are found in its code."""
 
     def forward(self, x):
         return torch.tanh(x)
 
     def derivative(self, x):
         return 1 - torch.tanh(x) ** 2
+
+
+class Opaque(Tanh):
+    """One that looks at its input: it has no scalar functions."""
+
+    def forward(self, x):
+        return torch.tanh(x) if bool((x < 100).all()) else torch.sign(x)
 
 
 def build(dim, hidden=3, activation="relu", bias=False, **options):
@@ -90,6 +97,7 @@ def explicit_sgd(engine, network, algorithm, updates):
         (5, 7, "erf", True, {}),  # more units than inputs
         (2, 2, "erf", False, {}),  # nothing outside of the means
         (10, 1, "linear", False, {}),
+        (12, 3, Tanh(), True, {}),
         (12, 3, "erf", True, {"loss": "logistic", "learning_rate": SCHEDULE}),
         (12, 3, "relu", False, {"label_noise": 0.3}),
     ],
@@ -287,11 +295,12 @@ def test_auto_chooses_it_where_it_applies_and_says_why_not():
     mixture, network = build(10)
     cases = [
         (mixture, network, gd.OnlineSGD(0.1), None),
+        (mixture, build(10, activation=Tanh())[1], gd.OnlineSGD(0.1), None),
         (
             mixture,
-            build(10, activation=Tanh())[1],
+            build(10, activation=Opaque())[1],
             gd.OnlineSGD(0.1),
-            "scalar functions, which Tanh",
+            "scalar functions, and Opaque's `forward` calls aten.all",
         ),
         (
             gd.data_model("random-covariance", means=torch.eye(2, 10), labels=[-1, 1]),
