@@ -4,12 +4,14 @@ Run with the machine otherwise idle:
 
     python benchmarks/chain.py
     python benchmarks/chain.py --updates 100000000
+    python benchmarks/chain.py --device cuda
 
 On one thread and for one replica of the XOR (four clusters): drawing an update's random numbers
 (NumPy), an update (which includes them), and an update of the dense engine at D = 1000 beside it.
 Medians over interleaved repetitions of fresh blocks, in microseconds of CPU time; ratios are
 medians of ratios within one repetition. With `--updates`, one run of so many through
-`Experiment.simulate` at D = 1000 and K = 4, with the peak memory of the process on the way.
+`Experiment.simulate` at D = 1000 and K = 4, with the peak memory of the process on the way. With
+`--device`, many chains at once on that device: nanoseconds of clock time an update and chain.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.training import ChainEngine, DenseEngine, Segment
+from gmmdyn.training.cuda import usable
 
 CASES = [
     (dim, hidden, activation)
@@ -55,7 +58,7 @@ def measure(dim, hidden, activation, repetitions):
     size = chain.block_size
 
     def draw(block):
-        for _ in chain._pieces(Segment(block, block * size, (block + 1) * size), range(1)):
+        for _ in chain._pieces(Segment(block, block * size, (block + 1) * size), 0):
             pass
 
     times = {"draw": [], "update": [], "dense": []}
@@ -102,14 +105,37 @@ def long_run(updates):
         print(f"{round(count):>12} {spent:>8.1f} {peak:>17.1f}", flush=True)
 
 
+def many_chains(device, repetitions):
+    """Few updates of many chains, many of few."""
+    if device.startswith("cuda") and not usable(torch.device(device)):
+        raise SystemExit("numba cannot use this GPU")
+    print(f"{'chains':>8} {'K':>3} {'activation':>10} {'ns/update/chain':>16}")
+    for chains in (1, 1_000, 10_000, 100_000):
+        for hidden, activation in ((4, "relu"), (4, "erf"), (8, "relu")):
+            count = max(1024, min(65536, 2**28 // chains))
+            parts = experiment(1000, hidden, activation)
+            engine = ChainEngine(*parts, replicas=chains, block_size=count).to(device)
+            times = []
+            for repetition in range(repetitions + 1):
+                begin = time.perf_counter()
+                engine.advance(Segment(repetition, repetition * count, (repetition + 1) * count))
+                float(engine.readout[0, 0])  # waits for the device
+                times.append((time.perf_counter() - begin) / count / chains * 1e9)
+            spent = statistics.median(times[1:])  # the first one compiles
+            print(f"{chains:>8} {hidden:>3} {activation:>10} {spent:>16.3f}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--updates", type=int, default=0)
+    parser.add_argument("--device", default="")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"NumPy {np.__version__}, torch {torch.__version__}, one CPU thread; CPU time in µs")
-    if options.updates:
+    if options.device:
+        many_chains(options.device, options.repetitions)
+    elif options.updates:
         long_run(options.updates)
     else:
         table(options.repetitions)

@@ -15,6 +15,14 @@ torch.set_num_threads(1)
 REFERENCE = Path(__file__).parent / "reference"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip tests of GPUs where there is none."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="there is no GPU"))
+
+
 @pytest.fixture(autouse=True)
 def torch_state_is_left_alone():
     before = torch.get_default_dtype(), torch.get_num_threads(), torch.is_grad_enabled()

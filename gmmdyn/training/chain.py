@@ -9,85 +9,75 @@ work of D. Law and state are as with the dense engine; individual runs are other
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from typing import Any, NamedTuple, final
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import final
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
 from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.training.chain_cpu import Noise, draw_noise, mover
+from gmmdyn.training.chain_cuda import advance_chains, keys_of
+from gmmdyn.training.chain_points import Point, parameters_of, same_kind
 from gmmdyn.training.coordinates import coordinates_of
-from gmmdyn.training.engine import Engine, Observer, copies, nothing
+from gmmdyn.training.cuda import usable
+from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import measure_order_parameters
-from gmmdyn.training.scalars import can_compile, compiled_scalar, scalar_functions_of
+from gmmdyn.training.scalars import can_compile, scalar_functions_of
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import one_torch_thread, run_in_threads
 
 # Updates in a block: the cost of a Lightning step vanishes in it.
 _BLOCK = 65536
-# Updates whose noise is drawn at once: it stays in the cache, and calls are few.
-_PIECE = 2048
+# Chains that are measured together where all are worked on together.
+_GROUP = 256
 
 
-class Noise(NamedTuple):
-    """The random numbers of B updates, and their rates.
-
-    Attributes:
-        rates: learning rates over D, shape `(B,)`.
-        choices: uniform numbers that choose the clusters, shape `(B,)`.
-        normals: the samples' noise in the basis, standard normal, shape `(B, r + s)`.
-        beyond: squared length of their noise outside of it, in units of the variance: chi-squared
-            with D - r - s degrees of freedom, shape `(B,)`; empty if there are none.
-        wrong: uniform numbers that choose which labels are wrong, shape `(B,)`; empty without
-            label noise.
-    """
-
-    rates: np.ndarray
-    choices: np.ndarray
-    normals: np.ndarray
-    beyond: np.ndarray
-    wrong: np.ndarray
-
-    def part(self, start: int, stop: int) -> Noise:
-        """Return the noise of some updates in a row.
-
-        Args:
-            start: the first.
-            stop: one past the last.
-
-        Returns:
-            Views.
-        """
-        return Noise(*(array[start:stop] for array in self))
+# An experiment: a data model, a network and an algorithm.
+Parts = tuple[DataModel, Network, OnlineSGD]
 
 
 @final
 class ChainEngine(Engine):
     """The order parameters of all replicas, and how blocks of updates move them.
 
-    In float64, on the CPU wherever the module is (its state is a few numbers), one thread a
-    replica. Replica i is the same run whatever the number of replicas, of threads and of cores.
+    In float64. On a CPU one thread moves a replica, and replica i is the same run whatever the
+    number of replicas, of threads and of cores. On a GPU one kernel moves all of them, each in a
+    thread of its own; there replica i is another draw of the same law, and the same run whatever
+    the number of replicas and the size of blocks.
+
+    Several experiments that differ in numbers only can run side by side. Their replicas follow each
+    other, those of one experiment in a row, and are the same runs as with an engine of their own.
 
     Args:
         data_model: an isotropic mixture.
         network: the network at its initial weights, the same for all replicas.
         algorithm: how it learns.
-        replicas: how many independent runs, at least 1.
+        replicas: how many independent runs of each experiment, at least 1.
         seed: of the noise.
-        block_size: updates in a block, at least 1. A run is reproduced by the same seed and the
-            same block size.
+        block_size: updates in a block, at least 1. A run is reproduced by the same seed and, on a
+            CPU, the same block size.
+        others: more experiments. With any, `finite` is always true: one that diverges does not
+            end the others, and its curves are NaN from there on.
 
     Raises:
         IncompatibleError: if the mixture is not isotropic, the network has not two layers, its
-            activation has no scalar functions, or updates take mini-batches.
+            activation has no scalar functions, or updates take mini-batches; or if the experiments
+            differ in more than numbers.
     """
 
     name = "chain"
+    # A GPU is the faster one for thousands of chains only, and draws other noise.
+    accelerator = "cpu"
+    centres: Tensor
+    _numbers: Tensor
+    _labels: Tensor
+    _cumulative: Tensor
 
     def __init__(
         self,
@@ -98,28 +88,39 @@ class ChainEngine(Engine):
         replicas: int = 1,
         seed: int = 0,
         block_size: int | None = None,
+        others: Sequence[Parts] = (),
     ) -> None:
-        reason = self.obstacle(data_model, network, algorithm)
-        if (
-            reason is not None
-            or not isinstance(network, TwoLayerNetwork)
-            or not isinstance(data_model, IsotropicMixture)
-        ):
-            raise IncompatibleError(f"the chain engine {reason}.")
+        points = []
+        for parts in ((data_model, network, algorithm), *others):
+            reason = self.obstacle(*parts)
+            if reason is not None:
+                raise IncompatibleError(f"the chain engine {reason}.")
+            points.append(Point.of(*parts))
+        same_kind(points)
         super().__init__(network.dim, block_size or _BLOCK)
-        self.data_model = data_model
-        self.algorithm = algorithm
-        self.activation = network.activation
-        self._functions = scalar_functions_of(network.activation).functions
+        # A tuple, since they are not to follow the module to its device.
+        self.points = tuple(points)
         self.seed = seed
+        self._each = replicas
         with one_torch_thread():  # sums in one order, whatever the machine is doing
-            start = coordinates_of(data_model.means, network.first_layer)
+            starts = [coordinates_of(one.mixture.means, one.network.first_layer) for one in points]
+
         # In checkpoints, so that a resumed run has the same basis to the last bit.
-        self.register_buffer("centres", start.centres.cpu().contiguous())
-        self.span = copies(start.span.cpu().double(), replicas)
-        self.rest = copies(start.rest.cpu().double(), replicas)
-        self.readout = copies(network.readout.cpu().double(), replicas)
-        self.bias = None if network.bias is None else copies(network.bias.cpu().double(), replicas)
+        self.register_buffer("centres", torch.stack([start.centres.cpu() for start in starts]))
+        names = ("_numbers", "_labels", "_cumulative")
+        for name, value in zip(names, parameters_of(points), strict=True):
+            self.register_buffer(name, value, persistent=False)
+
+        def states(tensors: Sequence[Tensor]) -> nn.Parameter:
+            stacked = torch.stack([tensor.detach().cpu().double() for tensor in tensors])
+            return nn.Parameter(stacked.repeat_interleave(replicas, 0), requires_grad=False)
+
+        self.span = states([start.span for start in starts])
+        self.rest = states([start.rest for start in starts])
+        self.readout = states([point.network.readout for point in points])
+        biases = [point.network.bias for point in points]
+        given = [bias for bias in biases if bias is not None]
+        self.bias = states(given) if given else None
 
     @classmethod
     def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
@@ -140,8 +141,10 @@ class ChainEngine(Engine):
 
     @property
     def finite(self) -> bool:
-        """Whether all states are finite."""
-        return all(bool(torch.isfinite(state).all()) for state in self.parameters(recurse=False))
+        """Whether all states are finite; always true of several experiments."""
+        return len(self.points) > 1 or all(
+            bool(torch.isfinite(state).all()) for state in self.parameters(recurse=False)
+        )
 
     def order_parameters(self, replicas: range) -> OrderParameters:
         """Return the present order parameters.
@@ -155,53 +158,112 @@ class ChainEngine(Engine):
         part = slice(replicas.start, replicas.stop)
         span, rest = self.span[part].cpu(), self.rest[part].cpu()
         Q = span.mT @ span + rest.mT @ rest
+        points = self._points(replicas)
+        variances = [self.points[point].mixture.variance for point in points]
+        variance = torch.tensor(variances, dtype=torch.float64).view(-1, 1, 1, 1)
         return OrderParameters(
             Q=Q,
-            R=self.get_buffer("centres").cpu() @ span,
+            R=self.centres.cpu()[points] @ span,
             v=self.readout[part].cpu(),
             b=None if self.bias is None else self.bias[part].cpu(),
-            covariance=self._mixture().variance * Q.unsqueeze(-3),
+            covariance=variance * Q.unsqueeze(-3),
         )
 
     def groups(self) -> list[range]:
-        """Return which replicas are worked on together: each by itself; see `Engine.groups`."""
-        return [range(replica, replica + 1) for replica in range(self.replicas)]
+        """Return which replicas are measured together; see `Engine.groups`.
+
+        Each by itself on a CPU, where each is worked on by itself; on a GPU, where all are worked
+        on together, some hundreds of one experiment.
+        """
+        size = _GROUP if usable(self.span.device) else 1
+        points = self._points(range(self.replicas))
+        found, start = [], 0
+        while start < self.replicas:
+            stop = start + 1
+            while stop < min(start + size, self.replicas) and points[stop] == points[start]:
+                stop += 1
+            found.append(range(start, stop))
+            start = stop
+        return found
 
     @torch.no_grad()
     def advance(
         self, segment: Segment, stops: Sequence[int] = (), observe: Observer = nothing
     ) -> None:
         """Move all replicas over a segment; see `Engine.advance`."""
-        run_in_threads(
-            lambda group: self._advance_replica(group, segment, stops, observe), self.groups()
-        )
+        if not usable(self.span.device):
+            run_in_threads(
+                lambda group: self._advance_replica(group.start, segment, stops, observe),
+                self.groups(),
+            )
+            return
+        position = segment.start
+        for stop in sorted({*stops, segment.stop}):
+            self._advance_on_gpu(position, stop)
+            position = stop
+            if stop in stops:
+                run_in_threads(partial(observe, stop), self.groups())
 
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
         """Measure some replicas; see `Engine.measure`."""
-        numbers = self.numbers(replicas)
-        seeds = [stream_seed(self.seed, TEST_SET, number, step) for number in numbers]
+        point = self.points[self._points(replicas)[0]]
+        seeds = [
+            stream_seed(self.seed, TEST_SET, number % self._each, step)
+            for number in self.numbers(replicas)
+        ]
         return measure_order_parameters(
-            self._mixture(),
-            self.activation,
+            point.mixture,
+            point.network.activation,
             self.order_parameters(replicas),
             seeds,
             test_size,
-            self.algorithm.loss_function,
+            point.algorithm.loss_function,
+        )
+
+    def _points(self, replicas: range) -> list[int]:
+        """Return which experiment each of some replicas belongs to."""
+        return [number // self._each for number in self.numbers(replicas)]
+
+    def _states(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the states; an empty bias if there is none."""
+        bias = self.readout.new_empty(self.replicas, 0) if self.bias is None else self.bias
+        return self.span.data, self.rest.data, self.readout.data, bias.detach()
+
+    def _advance_on_gpu(self, start: int, stop: int) -> None:
+        """Launch kernels that move all replicas."""
+        numbers = self.numbers(range(self.replicas))
+        keys, points = keys_of(self.seed, numbers, self._each, self.span.device)
+        dim, inside, outside = self.dim, self.span.shape[1], self.rest.shape[1]
+        clusters, hidden = self._labels.shape[1], self.readout.shape[1]
+        advance_chains(
+            start,
+            stop,
+            (dim, inside, outside, clusters, hidden, self.bias is not None),
+            self.points[0].scalars,
+            [point.algorithm for point in self.points],
+            keys,
+            points,
+            (self._numbers, self.centres, self._labels, self._cumulative),
+            self._states(),
         )
 
     def _advance_replica(
-        self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
+        self, replica: int, segment: Segment, stops: Sequence[int], observe: Observer
     ) -> None:
-        held = [state.data[group.start] for state in self.parameters(recurse=False)]
+        held = [state[replica] for state in self._states()]
         state = [tensor.cpu() for tensor in held]  # on a CPU the same memory
 
         def store() -> None:
             for target, source in zip(held, state, strict=True):
                 target.copy_(source)
 
-        move = self._mover(*(tensor.numpy() for tensor in state))
+        (index,) = self._points(range(replica, replica + 1))
+        tensors = (self._numbers, self.centres, self._labels, self._cumulative)
+        parameters = [tensor[index].cpu().numpy() for tensor in tensors]
+        arrays = [tensor.numpy() for tensor in state]
+        move = mover(self.points[index].scalars, parameters, arrays)
         position = segment.start
-        for start, noise in self._pieces(segment, group):
+        for start, noise in self._pieces(segment, replica):
             end = min(start + len(noise.rates), segment.stop)
             for stop in sorted({*stops, end}):
                 if position < stop <= end:
@@ -209,72 +271,13 @@ class ChainEngine(Engine):
                     position = stop
                     if stop in stops:
                         store()
-                        observe(stop, group)
+                        observe(stop, range(replica, replica + 1))
         store()
 
-    def _mover(
-        self,
-        span: np.ndarray,
-        rest: np.ndarray,
-        readout: np.ndarray,
-        bias: np.ndarray | None = None,
-    ) -> Callable[[Noise], None]:
-        """Return what moves the state of one replica, in place."""
-        mixture = self._mixture()
-        if self._functions is None:
-            raise AssertionError("the constructor refuses such activations")
-        # Held as long as their addresses are used.
-        compiled = [compiled_scalar(function) for function in self._functions]
-        compiled.append(compiled_scalar(self.algorithm.loss_function.scalar_signal(), 2))
-        arrays = (
-            self.get_buffer("centres").cpu().numpy(),
-            mixture.labels.double().cpu().numpy(),
-            mixture.priors.double().cumsum(0).cpu().numpy(),
-            math.sqrt(mixture.variance),
-        )
-        state = (span, rest, readout, np.empty(0) if bias is None else bias)
-        algorithm = self.algorithm
-        numbers = (algorithm.weight_decay, algorithm.label_noise, algorithm.train_readout)
-        kernel = _kernel()
-
-        def move(noise: Noise) -> None:
-            addresses = tuple(function.address for function in compiled)
-            kernel(tuple(noise), arrays, state, numbers, addresses)
-
-        return move
-
-    def _pieces(self, segment: Segment, group: range) -> Iterator[tuple[int, Noise]]:
-        """Draw the noise of a segment's block piece by piece, with the update each begins at.
-
-        Always from the start of the block, so that a segment may begin anywhere in it.
-        """
-        seed = stream_seed(self.seed, SAMPLES, self.numbers(group).start, segment.block)
-        generator = np.random.Generator(np.random.SFC64(seed))
+    def _pieces(self, segment: Segment, replica: int) -> Iterator[tuple[int, Noise]]:
+        """Draw the noise of one replica on a CPU, piece by piece."""
+        (number,) = self.numbers(range(replica, replica + 1))
+        seed = stream_seed(self.seed, SAMPLES, number % self._each, segment.block)
+        algorithm = self.points[number // self._each].algorithm
         directions = self.span.shape[1] + self.rest.shape[1]
-        beyond = self.dim - directions
-        first = segment.block * self.block_size
-        for start in range(first, segment.stop, _PIECE):
-            count = min(_PIECE, first + self.block_size - start)
-            times = np.arange(start, start + count) / self.dim
-            noise = Noise(
-                rates=self.algorithm.rate(times) / self.dim,
-                choices=generator.random(count),
-                normals=generator.standard_normal((count, directions)),
-                beyond=generator.chisquare(beyond, count) if beyond else np.empty(0),
-                wrong=generator.random(count) if self.algorithm.label_noise else np.empty(0),
-            )
-            if start + count > segment.start:
-                yield start, noise
-
-    def _mixture(self) -> IsotropicMixture:
-        """Return the data model; the constructor takes no other."""
-        if not isinstance(self.data_model, IsotropicMixture):
-            raise AssertionError("the constructor refuses such data models")
-        return self.data_model
-
-
-@lru_cache(maxsize=1)
-def _kernel() -> Any:
-    from gmmdyn.training import _chain_kernel
-
-    return _chain_kernel.advance
+        return draw_noise(seed, segment, self.block_size, algorithm, self.dim, directions)

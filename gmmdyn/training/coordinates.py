@@ -27,6 +27,21 @@ class Coordinates(NamedTuple):
     rest: Tensor
 
 
+def axes_of(means: Tensor) -> tuple[Tensor, Tensor]:
+    """Return means in an orthonormal basis of their span.
+
+    Args:
+        means: shape `(C, D)`.
+
+    Returns:
+        The means over √D in the basis, shape `(C, r)`, and the basis, shape `(r, D)`.
+    """
+    scaled = means / math.sqrt(means.shape[1])
+    left, sizes, basis = torch.linalg.svd(scaled, full_matrices=False)
+    rank = int((sizes > _DEPENDENT * sizes[0]).sum())
+    return left[:, :rank] * sizes[:rank], basis[:rank]
+
+
 def coordinates_of(means: Tensor, first_layer: Tensor) -> Coordinates:
     """Return the coordinates of means and weights.
 
@@ -40,10 +55,8 @@ def coordinates_of(means: Tensor, first_layer: Tensor) -> Coordinates:
     """
     hidden, dim = first_layer.shape
     weights = first_layer.detach().double() / math.sqrt(dim)
-    left, sizes, basis = torch.linalg.svd(means / math.sqrt(dim), full_matrices=False)
-    rank = int((sizes > _DEPENDENT * sizes[0]).sum())
-    centres, basis = left[:, :rank] * sizes[:rank], basis[:rank]
-    span = basis @ weights.T
+    centres, basis = axes_of(means)
+    span, rank = basis @ weights.T, len(basis)
     if dim <= rank + hidden:  # the basis is all of space
         complement = torch.linalg.qr(basis.T, mode="complete").Q[:, rank:]
         return Coordinates(centres, span, complement.T @ weights.T)

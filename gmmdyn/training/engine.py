@@ -58,12 +58,15 @@ class Engine(nn.Module, abc.ABC):
 
     Attributes:
         name: what `Experiment.simulate` calls it.
+        accelerator: what `Experiment.simulate` runs it on unless told, as Lightning's trainer
+            names it.
         dim: the input dimension `D`: one unit of time is `D` updates.
         block_size: updates in a block.
         first_replica: the number of the first one here among all of them.
     """
 
     name: ClassVar[str]
+    accelerator: ClassVar[str] = "auto"
     first_replica: int = 0
     _total: int | None = None
 

@@ -69,7 +69,7 @@ def simulate(
         raise ConfigError(f"there is no checkpoint `{resume}` to resume from.")
     options: dict[str, Any] = {
         # Apple's GPUs have no double precision, which the few readout weights are kept in.
-        "accelerator": "cpu" if torch.backends.mps.is_available() else "auto",
+        "accelerator": "cpu" if torch.backends.mps.is_available() else chosen.accelerator,
         "devices": 1,
         "max_epochs": -1,
         "logger": False,

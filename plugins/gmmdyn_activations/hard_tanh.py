@@ -11,7 +11,8 @@ from gmmdyn.interfaces import Activation, ScalarFunction
 
 
 def _value(x: float) -> float:
-    return min(max(x, -1.0), 1.0)
+    # Comparisons, since numba has no `min` and `max` for CUDA.
+    return 1.0 if x > 1.0 else (-1.0 if x < -1.0 else x)
 
 
 def _slope(x: float) -> float:

@@ -1,0 +1,210 @@
+"""The chain on a GPU: one thread moves one chain over thousands of updates, and draws its noise.
+
+The update is that of the loop on a CPU (`_chain_update.py`). Its noise is a function of the chain's
+key and of the number of the update (`_philox.py`), so a chain is the same run whatever else is
+launched, and wherever launches begin and end.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator,attr-defined"
+# ruff: noqa: ANN001, ANN202
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import cuda, float64, int64, void
+from numba.extending import register_jitable
+
+from gmmdyn.training._chain_update import runner
+from gmmdyn.training._philox import MASK, WORD, chi_squared, normals, uniforms
+
+Scalars = tuple[Callable[..., float], ...]
+_rows, _layers = float64[:, ::1], float64[:, :, ::1]
+SIGNATURE = void(
+    *(int64, int64, _rows, int64[:, ::1], int64[::1]),
+    *(_rows, _layers, _rows, _rows),
+    *(_layers, _layers, _rows, _rows),
+)
+
+
+class Sizes(NamedTuple):
+    """What a kernel is made for: loops over constants are unrolled, and arrays become registers.
+
+    Attributes:
+        dim: D.
+        inside: r.
+        outside: s.
+        clusters: C.
+        hidden: K.
+        biased: whether there is a bias.
+    """
+
+    dim: int
+    inside: int
+    outside: int
+    clusters: int
+    hidden: int
+    biased: bool
+
+
+class Shapes(NamedTuple):
+    """The arrays of one chain; none is empty, as CUDA has none that are."""
+
+    one: tuple[int]
+    directions: tuple[int, int]
+    inside: tuple[int]
+    span: tuple[int, int]
+    rest: tuple[int, int]
+    hidden: tuple[int]
+
+
+def shapes_of(sizes: Sizes) -> Shapes:
+    """Return the shapes of the arrays that a chain works on."""
+    r, s, hidden = max(1, sizes.inside), max(1, sizes.outside), sizes.hidden
+    return Shapes((1,), (1, r + s), (r,), (r, hidden), (s, hidden), (hidden,))
+
+
+@lru_cache(maxsize=32)
+def mover(sizes: Sizes, scalars: Scalars) -> Any:
+    """Return the function that moves one chain, callable from compiled code.
+
+    Args:
+        sizes: of the chain.
+        scalars: activation, its derivative, and the error signal of output and label.
+
+    Returns:
+        `move(chain, first, stop, rates, keys, points, parameters, states, local)`: which chain;
+        the first update and one past the last; learning rates over D from the first update on,
+        `(P, T)`, or `(P, 1)` if they are constant; keys `(N, 2)`, two words; the point that each
+        chain belongs to, `(N,)`; `parameters` of points: sigma, weight decay, label noise and
+        whether the readout learns, `(P, 4)`, means in their basis `(P, C, r)`, labels `(P, C)` and
+        cumulative priors `(P, C)`; `states` of chains: span `(N, r, K)`, rest `(N, s, K)`, readout
+        `(N, K)` and bias `(N, K)`, changed in place; and `local`, the chain's own arrays of noise,
+        state and work. What is empty is not read.
+    """
+    dim, inside, outside, clusters, hidden, biased = sizes
+    directions = inside + outside
+    pairs = (directions + 1) // 2
+    freedom = float(dim - directions)
+    activation, derivative, error = (register_jitable(scalar) for scalar in scalars)
+
+    @register_jitable
+    def value(handles, field):
+        return activation(field)
+
+    @register_jitable
+    def slope(handles, field):
+        return derivative(field)
+
+    @register_jitable
+    def signal(handles, output, label):
+        return error(output, label)
+
+    run = runner(value, slope, signal)
+
+    @register_jitable
+    def draw(update, key, noise):
+        _, choices, normal, beyond, wrong = noise
+        low, high, zero = np.uint64(update) & MASK, np.uint64(update) >> WORD, np.uint64(0)
+        choices[0], wrong[0] = uniforms((low, high, zero, zero), key)
+        for pair in range(pairs):
+            one, two = normals((low, high, np.uint64(pair + 1), zero), key)
+            normal[0, 2 * pair] = one
+            if 2 * pair + 1 < directions:
+                normal[0, 2 * pair + 1] = two
+        if freedom > 0.0:
+            beyond[0] = chi_squared(freedom, low, high, np.uint64(pairs + 1), key)
+
+    @register_jitable
+    def copy(source, target):
+        for k in range(hidden):
+            for j in range(inside):
+                target[0][j, k] = source[0][j, k]
+            for j in range(outside):
+                target[1][j, k] = source[1][j, k]
+            target[2][k] = source[2][k]
+            if biased:
+                target[3][k] = source[3][k]
+
+    @register_jitable
+    def move(chain, first, stop, rates, keys, points, parameters, states, local):
+        numbers, centres, labels, cumulative = parameters
+        noise, state, work = local
+        point = points[chain]
+        key = np.uint64(keys[chain, 0]), np.uint64(keys[chain, 1])
+        mixture = centres[point], labels[point], cumulative[point], numbers[point, 0]
+        rule = numbers[point, 1], numbers[point, 2], numbers[point, 3] > 0.0
+        held = states[0][chain], states[1][chain], states[2][chain], states[3][chain]
+        fixed = (1, inside, outside, clusters, hidden, biased, freedom > 0.0, True)
+        copy(held, state)
+        constant = rates.shape[1] == 1
+        for update in range(first, stop):
+            noise[0][0] = rates[point, 0 if constant else update - first]
+            draw(update, key, noise)
+            run(0, noise, fixed, mixture, rule, state, work)
+        copy(state, held)
+
+    return move
+
+
+def kernel_of(sizes: Sizes, scalars: Scalars) -> Any:
+    """Return the kernel that moves all chains, as Python; its signature is `SIGNATURE`.
+
+    Args:
+        sizes: of a chain.
+        scalars: activation, its derivative, and the error signal of output and label.
+
+    Returns:
+        A function to be compiled by `numba.cuda`, of the first update, one past the last, and what
+        `mover` lists.
+    """
+    move = mover(sizes, scalars)
+    one, directions, inside, span, rest, hidden = shapes_of(sizes)
+
+    def advance(
+        first,
+        stop,
+        rates,
+        keys,
+        points,
+        numbers,
+        centres,
+        labels,
+        cumulative,
+        spans,
+        rests,
+        readouts,
+        biases,
+    ):
+        chain = cuda.grid(1)
+        if chain >= keys.shape[0]:
+            return
+        noise = (
+            cuda.local.array(one, float64),
+            cuda.local.array(one, float64),
+            cuda.local.array(directions, float64),
+            cuda.local.array(one, float64),
+            cuda.local.array(one, float64),
+        )
+        state = (
+            cuda.local.array(span, float64),
+            cuda.local.array(rest, float64),
+            cuda.local.array(hidden, float64),
+            cuda.local.array(hidden, float64),
+        )
+        work = (
+            cuda.local.array(inside, float64),
+            cuda.local.array(hidden, float64),
+            cuda.local.array(hidden, float64),
+            cuda.local.array(hidden, float64),
+            cuda.local.array(hidden, float64),
+            cuda.local.array(rest, float64),
+        )
+        parameters = numbers, centres, labels, cumulative
+        states = spans, rests, readouts, biases
+        move(chain, first, stop, rates, keys, points, parameters, states, (noise, state, work))
+
+    return advance

@@ -1,0 +1,136 @@
+"""One update of the chain: the same code for the compiled loop on a CPU and for a GPU.
+
+Legend (all vectors divided by sqrt(D)). The weights of one replica stand in an orthonormal basis of
+r directions that hold the means and s = min(K, D - r) more that hold what the weights have beside:
+`span` (r, K) and `rest` (s, K), both by direction, so that Q = span' span + rest' rest and
+R = centres span. A sample has the coordinates p (r,) and sigma xi (s,) there, and chi is what its
+noise has beyond them, squared, over sigma^2.
+
+One update is span <- a span + p d', with d_k = (eta/D) v_k g'(lambda_k) Delta, while `rest` gets a
+row more, sigma sqrt(chi) d, and is brought back to s rows by rotations, which leave Q as it is:
+
+    1. The s + 1 rows a rest + sigma xi d', sigma sqrt(chi) d are turned so that the noise points
+       along the last one. With Y = |xi|^2 + chi, this makes `rest` into a P' rest, where
+       P P' = 1 - xi xi'/Y and P is lower triangular with entries known in closed form, and the
+       last row into z = sigma sqrt(Y) d + a (rest' xi)/sqrt(Y).
+    2. One rotation for each row of `rest` takes z into it (an update of a Cholesky factor).
+
+Row j of `rest` is zero for units before j throughout. Nothing is subtracted from Q: it stays
+positive semi-definite whatever the rounding.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,untyped-decorator"
+# ruff: noqa: ANN001, ANN202
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from numba.extending import register_jitable
+
+
+def runner(
+    value: Callable[..., float], slope: Callable[..., float], signal: Callable[..., float]
+) -> Any:
+    """Return the function that moves one chain over updates, callable from compiled code.
+
+    Args:
+        value: calls the activation, of handles and a local field.
+        slope: calls its derivative, of the same.
+        signal: calls the error signal, of handles, output and label.
+
+    Returns:
+        `run(handles, noise, sizes, mixture, numbers, state, work)`:
+
+        * `handles` goes to the three functions.
+        * `noise` for each of B updates: the learning rate over D, `(B,)`; a uniform number that
+          chooses the cluster, `(B,)`; p's noise and xi, standard normal, `(B, r + s)`; chi, `(B,)`;
+          a uniform number that chooses whether the label is the wrong one, `(B,)`.
+        * `sizes`: B, r, s, C, K, and whether there are a bias, a chi (not if D = r + s) and wrong
+          labels; what there is not is not read.
+        * `mixture`: means in their basis, `(C, r)`; labels `(C,)`; cumulative priors `(C,)`; sigma.
+        * `numbers`: weight decay, probability of a wrong label, whether the readout learns.
+        * `state`, changed in place: span `(r, K)`, rest `(s, K)`, readout `(K,)`, bias `(K,)`.
+        * `work`: what `workspace` lists.
+    """
+
+    @register_jitable
+    def run(handles, noise, sizes, mixture, numbers, state, work):
+        updates, inside, outside, clusters, hidden, biased, beyond_it, misled = sizes
+        rates, choices, normals, beyond, wrong = noise
+        centres, labels, cumulative, sigma = mixture
+        weight_decay, label_noise, train_readout = numbers
+        span, rest, readout, bias = state
+        # swing is rest' xi, later z; row j of later is what directions after j contribute to it.
+        point, fields, outputs, steps, swing, later = work
+        for i in range(updates):
+            decay = 1.0 - rates[i] * weight_decay
+            cluster = 0
+            for c in range(clusters - 1):
+                cluster += choices[i] >= cumulative[c]
+            label = labels[cluster]
+            if misled and wrong[i] < label_noise:
+                label = -label
+
+            for k in range(hidden):
+                fields[k] = 0.0
+                swing[k] = 0.0
+            for j in range(inside):
+                point[j] = centres[cluster, j] + sigma * normals[i, j]
+                for k in range(hidden):
+                    fields[k] += span[j, k] * point[j]
+            for j in range(outside - 1, -1, -1):
+                xi = normals[i, inside + j]
+                for k in range(hidden):
+                    later[j, k] = swing[k]
+                    swing[k] += rest[j, k] * xi
+
+            output = 0.0
+            for k in range(hidden):
+                fields[k] += sigma * swing[k]
+                if biased:
+                    fields[k] += bias[k]
+                outputs[k] = value(handles, fields[k])
+                output += readout[k] * outputs[k]
+            delta = signal(handles, output, label)
+            for k in range(hidden):
+                steps[k] = rates[i] * readout[k] * slope(handles, fields[k]) * delta
+                if biased:
+                    bias[k] = decay * bias[k] + steps[k]
+                if train_readout:
+                    readout[k] = decay * readout[k] + rates[i] * delta * outputs[k]
+
+            for j in range(inside):
+                for k in range(hidden):
+                    span[j, k] = decay * span[j, k] + point[j] * steps[k]
+            if not beyond_it:  # the basis is all of space
+                for j in range(outside):
+                    shift = sigma * normals[i, inside + j]
+                    for k in range(hidden):
+                        rest[j, k] = decay * rest[j, k] + shift * steps[k]
+                continue
+            total = beyond[i]
+            for j in range(outside - 1, -1, -1):
+                xi = normals[i, inside + j]
+                before = total + xi * xi
+                root = decay / math.sqrt(total * before)
+                keep, pull = total * root, xi * root
+                for k in range(j, hidden):
+                    rest[j, k] = keep * rest[j, k] - pull * later[j, k]
+                total = before
+            length = math.sqrt(total)
+            for k in range(hidden):
+                swing[k] = sigma * length * steps[k] + decay / length * swing[k]
+            for j in range(outside):
+                radius = math.sqrt(rest[j, j] * rest[j, j] + swing[j] * swing[j])
+                if radius == 0.0:
+                    continue
+                cosine, sine = rest[j, j] / radius, swing[j] / radius
+                for k in range(j, hidden):
+                    old = rest[j, k]
+                    rest[j, k] = cosine * old + sine * swing[k]
+                    swing[k] = cosine * swing[k] - sine * old
+
+    return run
