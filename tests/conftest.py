@@ -41,3 +41,18 @@ def reference():
             return dict(arrays)
 
     return load
+
+
+@pytest.fixture
+def pretended_device(monkeypatch):
+    """Let numba compile for compute capability 9.0, where its toolkit is there."""
+    from numba.cuda import dispatcher
+    from numba.cuda.cudadrv import nvvm
+
+    if not nvvm.is_available():
+        pytest.skip("no CUDA toolkit")
+
+    class Device:
+        compute_capability = (9, 0)
+
+    monkeypatch.setattr(dispatcher, "get_current_device", lambda: Device)

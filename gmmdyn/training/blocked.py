@@ -1,8 +1,13 @@
-"""The exact blocked form of the dense engine: all work of order D in three matrix products."""
+"""The exact blocked form of the dense engine: all work of order D in three matrix products.
+
+What is left is the recursion of K local fields for each sample (`recursion.py`). On a GPU a kernel
+does it in one launch, if the activation has scalar functions (`recursion_cuda.py`).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,8 +15,11 @@ from torch import Tensor
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import Activation
+from gmmdyn.interfaces.activation import ScalarFunction
+from gmmdyn.training.cuda import usable
 from gmmdyn.training.evaluation import Weights
-from gmmdyn.training.recursion import Chunk, solve
+from gmmdyn.training.recursion import Chunk, Moved, solve
+from gmmdyn.training.recursion_cuda import solver
 
 # Samples in one matrix product: more cost more in the Gram matrix, fewer more in the overhead of
 # the sweeps.
@@ -25,12 +33,24 @@ class BlockedForm:
         activation: of the hidden units.
         algorithm: how they learn.
         weights: views of what is to be moved.
+        functions: the activation and its derivative for compiled loops, or None.
     """
 
-    def __init__(self, activation: Activation, algorithm: OnlineSGD, weights: Weights) -> None:
+    def __init__(
+        self,
+        activation: Activation,
+        algorithm: OnlineSGD,
+        weights: Weights,
+        functions: tuple[ScalarFunction, ScalarFunction] | None = None,
+    ) -> None:
         self._activation = activation
         self._algorithm = algorithm
         self._weights = weights
+        self._kernel: Callable[[Chunk], Moved] | None = None
+        layer = weights.first_layer
+        if functions is not None and algorithm.batch_size <= CHUNK // 2 and usable(layer.device):
+            scalars = (*functions, algorithm.loss_function.scalar_signal())
+            self._kernel = solver(scalars, layer.shape[-2], layer.dtype)
 
     def move(self, inputs: Tensor, labels: Tensor, rates: np.ndarray) -> None:
         """Move over given samples.
@@ -60,7 +80,10 @@ class BlockedForm:
             weight_decay=self._algorithm.weight_decay,
             train_readout=self._algorithm.train_readout,
         )
-        moved = solve(chunk, self._activation, self._algorithm.loss_function)
+        if self._kernel is not None and len(rates) > 1:
+            moved = self._kernel(chunk)
+        else:
+            moved = solve(chunk, self._activation, self._algorithm.loss_function)
         # In double precision: in single, a factor next to 1 would be rounded, the same way always.
         weights.first_layer.copy_(weights.first_layer.double() * moved.shrink)
         weights.first_layer.baddbmm_(moved.steps.to(x.dtype).mT, x, alpha=root)

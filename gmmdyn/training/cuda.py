@@ -58,8 +58,9 @@ def _complaint() -> bool:
     reason = obstacle()
     if reason is not None:
         warnings.warn(
-            f"this GPU is not used, as numba cannot compile for it ({reason}); install "
-            "`gmmdyn[cuda13]`, or `gmmdyn[cuda12]`, as the driver has it.",
+            f"numba cannot compile for this GPU ({reason}), so chains are simulated on the CPU and "
+            "the dense engine takes longer than it need; install `gmmdyn[cuda13]`, or "
+            "`gmmdyn[cuda12]`, as the driver has it.",
             stacklevel=2,
         )
     return reason is not None

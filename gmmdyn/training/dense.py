@@ -199,7 +199,8 @@ class DenseEngine(Engine):
                 return
             mover: CompiledLoop | BlockedForm = loop
         else:
-            mover = BlockedForm(self.activation, self.algorithm, self._held(group))
+            held = self._held(group)
+            mover = BlockedForm(self.activation, self.algorithm, held, self._functions)
         for start, inputs, labels in self.pieces(segment.block, group):
             end = start + labels.shape[1] // self._batch
             position = max(start, segment.start)

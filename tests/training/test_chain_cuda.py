@@ -180,21 +180,6 @@ def test_the_simulator_runs_the_kernel(tmp_path):
         np.testing.assert_allclose(mine.numpy(), theirs, rtol=1e-10, atol=1e-12)
 
 
-@pytest.fixture
-def pretended_device(monkeypatch):
-    """Let numba compile for compute capability 9.0, where its toolkit is there."""
-    from numba.cuda import dispatcher
-    from numba.cuda.cudadrv import nvvm
-
-    if not nvvm.is_available():
-        pytest.skip("no CUDA toolkit")
-
-    class Device:
-        compute_capability = (9, 0)
-
-    monkeypatch.setattr(dispatcher, "get_current_device", lambda: Device)
-
-
 @pytest.mark.parametrize(
     ("activation", "loss"),
     [
