@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gmmdyn.interfaces import Theory as Theory
     from gmmdyn.interfaces import TwoLayerNetwork as TwoLayerNetwork
     from gmmdyn.losses import Loss as Loss
+    from gmmdyn.many import simulate_many as simulate_many
     from gmmdyn.many import solve_many as solve_many
     from gmmdyn.order_parameters import OrderParameters as OrderParameters
     from gmmdyn.schedule import Schedule as Schedule
@@ -70,6 +71,7 @@ _HOME = {
     "Theory": "interfaces",
     "TwoLayerNetwork": "interfaces",
     "Loss": "losses",
+    "simulate_many": "many",
     "solve_many": "many",
     "OrderParameters": "order_parameters",
     "Schedule": "schedule",

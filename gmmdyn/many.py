@@ -1,8 +1,8 @@
-"""Predict many experiments in one call."""
+"""Predict or simulate many experiments in one call."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,9 +62,75 @@ def solve_many(
             initial=[starts[i] for i in mine],
         )
         for i, one, result in zip(mine, parts, found, strict=True):
-            if isinstance(result, Trajectory):
-                result = one.described(result)
-            elif isinstance(result, ConvergenceError) and result.partial is not None:
-                result.partial = one.described(result.partial)
-            results[i] = result
+            results[i] = _described(one, result)
     return [results[i] for i in range(len(experiments))]
+
+
+def simulate_many(
+    experiments: Sequence[Experiment],
+    duration: float | None = None,
+    *,
+    times: Sequence[float] | np.ndarray | None = None,
+    replicas: int = 1,
+    seed: int = 0,
+    engine: str = "auto",
+    test_size: int = 10_000,
+    block_size: int | None = None,
+    progress: bool | None = False,
+    trainer: Mapping[str, Any] | None = None,
+) -> list[Trajectory | GmmdynError]:
+    """Simulate many experiments: a grid of rates, of noise, of weights to start from.
+
+    The result is that of `Experiment.simulate` for each, bit for bit on a CPU, and one that fails
+    does not keep the others from being simulated. Experiments that the engine `chain` simulates
+    and that differ in numbers only (means, priors, variance, rates, decay, label noise, initial
+    weights) run side by side: on all cores, or in one kernel on a GPU. The others run one after
+    the other.
+
+    Args:
+        experiments: what to simulate.
+        duration: as of `Experiment.simulate`.
+        times: as of `Experiment.simulate`.
+        replicas: independent runs of each experiment, at least 1.
+        seed: of all samples and test sets, not negative; replica i of every experiment has the
+            same one.
+        engine: as of `Experiment.simulate`.
+        test_size: points in each test set, at least 1.
+        block_size: as of `Experiment.simulate`.
+        progress: whether to show a progress bar; None shows it on a terminal.
+        trainer: keywords for Lightning's `Trainer`, such as `accelerator`.
+
+    Returns:
+        For each experiment in turn its trajectory, or the error that it ended in: a
+        `DivergenceError` with what was recorded in `partial`, or an `IncompatibleError`.
+
+    Raises:
+        RangeError: if a number is out of range.
+        ArgumentError: if the trainer has no such keyword.
+        ConfigError: if the trainer stopped before the first recording time.
+    """
+    from gmmdyn.training.simulate_many import simulate_many as run
+
+    found = run(
+        experiments,
+        lambda dim: settle_times(duration, times, dim),
+        replicas=replicas,
+        seed=seed,
+        engine=engine,
+        test_size=test_size,
+        block_size=block_size,
+        progress=progress,
+        trainer=trainer,
+    )
+    return [_described(one, result) for one, result in zip(experiments, found, strict=True)]
+
+
+def _described(
+    experiment: Experiment, result: Trajectory | GmmdynError
+) -> Trajectory | GmmdynError:
+    """Add to a result, or to what there is of it, what is needed to run it again."""
+    if isinstance(result, Trajectory):
+        return experiment.described(result)
+    if isinstance(result, ConvergenceError) and result.partial is not None:
+        result.partial = experiment.described(result.partial)
+    return result

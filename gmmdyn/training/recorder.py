@@ -50,6 +50,11 @@ class Recorder(pl.Callback):
         """The number of updates at the last recording time."""
         return self._steps[-1]
 
+    @property
+    def times(self) -> np.ndarray:
+        """The recording times that the run has passed."""
+        return np.array(self._steps[: self._done]) / self._engine.dim
+
     def stops(self, segment: Segment) -> list[int]:
         """Return the numbers of updates in a segment at which `observe` wants to be called."""
         return [step for step in self._steps if segment.start < step <= segment.stop]
@@ -78,26 +83,31 @@ class Recorder(pl.Callback):
             self._curves[name] = np.full(shape, np.nan)
         return self._curves[name]
 
-    def trajectory(self, metadata: dict[str, Any]) -> Trajectory | None:
+    def trajectory(
+        self, metadata: dict[str, Any], replicas: slice = slice(None)
+    ) -> Trajectory | None:
         """Return what was recorded so far.
 
         Args:
             metadata: to go with it.
+            replicas: of which; by default of all, in all processes.
 
         Returns:
             The trajectory, up to the last time at which everything was finite; None if there is
             none.
         """
-        count, everything = self._done, self._everything or self._curves
-        for value in everything.values():
+        everything = self._everything or self._curves
+        curves = {name: value[: self._done, replicas] for name, value in everything.items()}
+        count = self._done
+        for value in curves.values():
             finite = np.isfinite(value[:count].reshape(count, -1)).all(axis=1)
             count = count if finite.all() else int(finite.argmin())
         if count == 0:
             return None
         source: Source = "simulation"
         times = np.array(self._steps[:count]) / self._engine.dim
-        curves = {name: value[:count].copy() for name, value in everything.items()}
-        return Trajectory(times, curves, source, metadata=metadata)
+        kept = {name: value[:count].copy() for name, value in curves.items()}
+        return Trajectory(times, kept, source, metadata=metadata)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the initial weights, unless the run was resumed (Lightning's hook)."""

@@ -338,7 +338,7 @@ def test_simulation_lies_on_the_theory(engine):
 def test_our_hooks_are_ones_that_lightning_calls():
     """A misspelt hook is never called: every hook we define exists in Lightning."""
     from gmmdyn.training.progress import Progress
-    from gmmdyn.training.simulate import _StopAt
+    from gmmdyn.training.runner import _StopAt
 
     for cls in (Recorder, Progress, _StopAt):
         for name in vars(cls):

@@ -1,0 +1,133 @@
+"""Run many experiments with Lightning, side by side where they differ in numbers only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gmmdyn import checks
+from gmmdyn.errors import (
+    ConfigError,
+    ConvergenceError,
+    DivergenceError,
+    GmmdynError,
+    IncompatibleError,
+)
+from gmmdyn.training.chain import ChainEngine
+from gmmdyn.training.chain_points import Point
+from gmmdyn.training.engines import ENGINES
+from gmmdyn.training.recorder import Recorder
+from gmmdyn.training.runner import run
+from gmmdyn.training.simulate import metadata, simulate
+from gmmdyn.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from gmmdyn.experiment import Experiment
+
+
+def simulate_many(
+    experiments: Sequence[Experiment],
+    grid: Callable[[int], np.ndarray],
+    *,
+    replicas: int,
+    seed: int,
+    engine: str,
+    test_size: int,
+    block_size: int | None,
+    progress: bool | None,
+    trainer: Mapping[str, Any] | None,
+) -> list[Trajectory | GmmdynError]:
+    """Simulate; see `gmmdyn.simulate_many`.
+
+    Args:
+        experiments: what to simulate.
+        grid: returns the recording times at a dimension.
+        replicas: of each experiment.
+        seed: of all samples and test sets.
+        engine: the name of an engine, or `"auto"`.
+        test_size: points in each test set.
+        block_size: updates in a block.
+        progress: whether to show a progress bar.
+        trainer: keywords for Lightning's `Trainer`.
+
+    Returns:
+        A trajectory or an error for each.
+    """
+    checks.choice("engine", engine, ("auto", *(cls.name for cls in ENGINES)))
+    replicas = checks.whole("replicas", replicas)
+    seed = checks.whole("seed", seed, at_least=0)
+    test_size = checks.whole("test_size", test_size)
+    block_size = None if block_size is None else checks.whole("block_size", block_size)
+    times = {dim: grid(dim) for dim in {one.data_model.dim for one in experiments}}
+    together: dict[Hashable, list[int]] = {}
+    for index, one in enumerate(experiments):
+        together.setdefault(_kind(one, engine, index), []).append(index)
+    results: dict[int, Trajectory | GmmdynError] = {}
+    for members in together.values():
+        first, *others = (experiments[index] for index in members)
+        if not others:
+            results[members[0]] = _alone(
+                first,
+                times[first.data_model.dim],
+                replicas=replicas,
+                seed=seed,
+                engine=engine,
+                test_size=test_size,
+                block_size=block_size,
+                progress=progress,
+                trainer=trainer,
+                checkpoint=None,
+                resume=None,
+            )
+            continue
+        chains = ChainEngine(
+            *_parts(first),
+            replicas=replicas,
+            seed=seed,
+            block_size=block_size,
+            others=[_parts(one) for one in others],
+        )
+        recorder = Recorder(chains, times[chains.dim], test_size)
+        run(chains, recorder, progress=progress, trainer=trainer)
+        about = metadata(chains, replicas, seed, test_size)
+        for place, index in enumerate(members):
+            part = slice(place * replicas, (place + 1) * replicas)
+            results[index] = _outcome(recorder, recorder.trajectory(about, part))
+    return [results[index] for index in range(len(experiments))]
+
+
+def _kind(experiment: Experiment, engine: str, index: int) -> Hashable:
+    """Return what experiments that run together share; nobody shares an index."""
+    parts = _parts(experiment)
+    if engine not in ("auto", ChainEngine.name) or ChainEngine.obstacle(*parts) is not None:
+        return index
+    return Point.of(*parts).kind
+
+
+def _parts(experiment: Experiment) -> tuple[Any, Any, Any]:
+    return experiment.data_model, experiment.network, experiment.algorithm
+
+
+def _alone(experiment: Experiment, times: np.ndarray, **options: Any) -> Trajectory | GmmdynError:
+    try:
+        return simulate(experiment, times, **options)
+    except (ConvergenceError, IncompatibleError) as error:
+        return error
+
+
+def _outcome(recorder: Recorder, trajectory: Trajectory | None) -> Trajectory | GmmdynError:
+    """Tell an experiment that diverged, and was recorded as NaN from there on, from the others."""
+    times = recorder.times
+    if not len(times):
+        raise ConfigError("the trainer stopped before the first recording time.")
+    count = 0 if trajectory is None else len(trajectory.times)
+    if count == len(times) and trajectory is not None:
+        return trajectory
+    begin = times[count - 1] if count else 0.0
+    return DivergenceError(
+        f"the weights grew beyond all bounds between t = {begin:.6g} and {times[count]:.6g}; "
+        "lower the learning rate.",
+        trajectory,
+    )
