@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Points in one task of a theory: a batch costs little more than its slowest member.
 _BATCH = 32
+# Chains in one task of simulations on a GPU, enough to fill it; a kill loses a task.
+_CHAINS = 2**16
 
 
 def sweep(
@@ -56,7 +58,7 @@ def sweep(
         executor: any `concurrent.futures.Executor`, for simulations one of processes, as trainers
             share the warnings and signals of a process; or
         workers: how many processes on this machine, each with one thread; by default one a core,
-            and with 1 everything runs in this process; or
+            for simulations on a GPU one, and with 1 everything runs in this process; or
         scheduler: the address of a Dask scheduler, or `"local"` for a Dask cluster on this
             machine.
         retry_failed: whether points that failed before are run again.
@@ -92,6 +94,8 @@ def sweep(
             left.append(point)
         else:
             outcomes.append(known)
+    if what == "simulate" and _on_gpu(points) and executor is None and scheduler is None:
+        workers = workers or 1  # that share no GPU
     tasks = _tasks(left, what, workers or cores())
     with place(executor, workers, scheduler, len(tasks)) as where, _bar(progress) as advance:
         advance(len(outcomes), len(points))
@@ -181,9 +185,24 @@ def _with_value(base: Configuration, section: str, option: str, value: Any) -> C
     return new
 
 
+def _settings(point: Point) -> Mapping[str, Any]:
+    return point.job.get("simulation") or {}
+
+
+def _on_gpu(points: Sequence[Point]) -> bool:
+    """Return whether all points are simulated, each for itself, on a GPU that was asked for."""
+    return bool(points) and all(
+        (settings.get("trainer") or {}).get("accelerator") in ("gpu", "cuda")
+        and not ("checkpoint" in settings or "resume" in settings)
+        for settings in map(_settings, points)
+    )
+
+
 def _tasks(points: Sequence[Point], what: Any, workers: int) -> list[list[Point]]:
-    """Cut the points into tasks: batches for a theory, one by one otherwise."""
+    """Cut the points into tasks: batches for a theory and for a GPU, one by one otherwise."""
     size = 1
+    if what == "simulate" and _on_gpu(points):
+        size = max(1, _CHAINS // max(int(_settings(point).get("replicas", 1)) for point in points))
     if what == "solve":
         size = max(1, min(_BATCH, -(-len(points) // (2 * workers))))
     return [list(points[start : start + size]) for start in range(0, len(points), size)]

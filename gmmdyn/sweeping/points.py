@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, GmmdynError
 from gmmdyn.experiment import Experiment
-from gmmdyn.many import solve_many
+from gmmdyn.many import simulate_many, solve_many
 from gmmdyn.plain_values import plain
 from gmmdyn.trajectory import Trajectory
 
@@ -76,9 +76,11 @@ def run_points(
         torch.set_num_threads(threads)
     if callable(run):
         return [_guarded(point, lambda job: run(**job)) for point in points]
-    if run == "simulate":
-        return [_guarded(point, _simulated) for point in points]
-    return _solved(points)
+    if run == "solve":
+        return _together(points, lambda found: [found.theory, _times(found)], _solve)
+    if len(points) > 1:
+        return _together(points, lambda found: found.simulation, _simulate)
+    return [_guarded(point, _simulated) for point in points]
 
 
 def _guarded(point: Point, function: Callable[[Mapping[str, Any]], Trajectory]) -> Outcome:
@@ -97,20 +99,35 @@ def _simulated(job: Mapping[str, Any]) -> Trajectory:
     return configuration.experiment().simulate(**configuration.simulation)
 
 
-def _solved(points: Sequence[Point]) -> list[Outcome]:
-    """Solve all points together that share a theory and the times: a batch is one integration."""
+def _together(
+    points: Sequence[Point],
+    shared: Callable[[Configuration], Any],
+    run: Callable[[Sequence[Experiment], Configuration], Sequence[Trajectory | Exception]],
+) -> list[Outcome]:
+    """Run points in one call for all that share some settings.
+
+    Args:
+        points: the points.
+        shared: the settings, of a configuration.
+        run: what runs experiments whose configurations share them.
+
+    Returns:
+        An outcome for each.
+    """
     outcomes: dict[tuple[int, ...], Outcome] = {}
-    together: dict[str, list[tuple[Point, Experiment, Configuration]]] = {}
+    groups: dict[str, list[tuple[Point, Experiment, Configuration]]] = {}
     for point in points:
         try:
             configuration = Configuration.from_mapping(point.job)
-            same = json.dumps(plain([configuration.theory, _times(configuration)]), sort_keys=True)
-            entry = (point, configuration.experiment(), configuration)
-            together.setdefault(same, []).append(entry)
+            same = json.dumps(plain(shared(configuration)), sort_keys=True)
+            groups.setdefault(same, []).append((point, configuration.experiment(), configuration))
         except Exception as error:  # a sweep outlives any of its points
             outcomes[point.at] = Outcome(point.at, None, _said(error))
-    for group in together.values():
-        found = _solved_together([entry[1] for entry in group], group[0][2])
+    for group in groups.values():
+        try:
+            found = run([entry[1] for entry in group], group[0][2])
+        except Exception as error:  # a sweep outlives any of its points
+            found = [error] * len(group)
         for (point, *_), result in zip(group, found, strict=True):
             if isinstance(result, Exception):
                 outcomes[point.at] = Outcome(point.at, None, _said(result))
@@ -119,16 +136,19 @@ def _solved(points: Sequence[Point]) -> list[Outcome]:
     return [outcomes[point.at] for point in points]
 
 
-def _solved_together(
+def _solve(
     experiments: Sequence[Experiment], configuration: Configuration
 ) -> Sequence[Trajectory | Exception]:
-    try:
-        theory = configuration.predictor()
-        if theory is None:
-            raise ConfigError("the configuration has no `theory`.")
-        return solve_many(experiments, theory, **_times(configuration))
-    except Exception as error:  # a sweep outlives any of its points
-        return [error] * len(experiments)
+    theory = configuration.predictor()
+    if theory is None:
+        raise ConfigError("the configuration has no `theory`.")
+    return solve_many(experiments, theory, **_times(configuration))
+
+
+def _simulate(
+    experiments: Sequence[Experiment], configuration: Configuration
+) -> Sequence[Trajectory | Exception]:
+    return simulate_many(experiments, **configuration.simulation)
 
 
 def _times(configuration: Configuration) -> dict[str, Any]:

@@ -178,3 +178,30 @@ def test_the_dataset_says_what_was_swept(tmp_path):
     assert about["over"] == {"activation": ["erf", "relu"]}
     assert about["base"]["algorithm"]["learning_rate"] == 0.5
     swept.to_netcdf(tmp_path / "swept.nc", engine="h5netcdf")
+
+
+def test_simulations_on_a_gpu_are_tasks_of_many_points(monkeypatch, tmp_path):
+    """With the accelerator of this machine in its place, the numbers are those one by one."""
+    from gmmdyn.sweeping import grid, points
+
+    over = {"lr": [0.5, 1.0, 1.5], "variance": [0.1, 0.2, -1.0]}
+    options = {"times": [0, 1], "replicas": 2, "test_size": 100, "run": "simulate"}
+    expected = gd.sweep(experiment(), over, workers=1, **options)
+    sizes, together = [], points.simulate_many
+
+    def on_cpu(experiments, trainer, **settings):
+        assert trainer == {"accelerator": "gpu"}
+        sizes.append(len(experiments))
+        return together(experiments, **settings)
+
+    monkeypatch.setattr(points, "simulate_many", on_cpu)
+    monkeypatch.setattr(grid, "_CHAINS", 10)
+    gpu = {**options, "trainer": {"accelerator": "gpu"}}
+    swept = gd.sweep(experiment(), over, folder=tmp_path, **gpu)
+    # Tasks of five and four points; one and two of them have a variance that there is not.
+    assert sizes == [4, 2]
+    for name in ("pmse", "Q", "message"):
+        np.testing.assert_array_equal(swept[name], expected[name])
+    again = gd.sweep(experiment(), over, folder=tmp_path, **gpu)
+    assert sizes == [4, 2]
+    np.testing.assert_array_equal(again["pmse"], swept["pmse"])
