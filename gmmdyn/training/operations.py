@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from string import Formatter
 from typing import Any, NamedTuple
 
@@ -276,6 +277,7 @@ def scalar_form(
     return ScalarForm(template, tuple(field for field in fields if field not in truths), truths)
 
 
+@cache
 def is_rounded(name: str) -> bool:
     """Say whether implementations may differ in the last bits.
 
