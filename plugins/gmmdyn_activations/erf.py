@@ -8,15 +8,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Activation, ScalarFunction
-
-
-def _value(x: float) -> float:
-    return math.erf(x * 0.7071067811865476)
-
-
-def _slope(x: float) -> float:
-    return 0.7978845608028654 * math.exp(-0.5 * x * x)
+from gmmdyn.interfaces import Activation
 
 
 @final
@@ -40,7 +32,3 @@ class Erf(Activation):
     def second_derivative(self, x: Tensor) -> Tensor:
         """Evaluate $g''$."""
         return -x * self.derivative(x)
-
-    def scalar_functions(self) -> tuple[ScalarFunction, ScalarFunction]:
-        """Offer both for the compiled engine."""
-        return _value, _slope

@@ -7,16 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Activation, ScalarFunction
-
-
-def _value(x: float) -> float:
-    # Comparisons, since numba has no `min` and `max` for CUDA.
-    return 1.0 if x > 1.0 else (-1.0 if x < -1.0 else x)
-
-
-def _slope(x: float) -> float:
-    return 1.0 if -1.0 < x < 1.0 else 0.0
+from gmmdyn.interfaces import Activation
 
 
 @final
@@ -33,7 +24,3 @@ class HardTanh(Activation):
     def derivative(self, x: Tensor) -> Tensor:
         """Evaluate $g'$."""
         return ((x > -1) & (x < 1)).to(x.dtype)
-
-    def scalar_functions(self) -> tuple[ScalarFunction, ScalarFunction]:
-        """Offer both for the compiled engine."""
-        return _value, _slope

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import final
 
 import torch
 from torch import Tensor
 
 from gmmdyn import checks
-from gmmdyn.interfaces import Activation, ScalarFunction
-
-
-# The same functions for the same slope: compiled code is kept by function.
-@lru_cache(maxsize=32)
-def _functions(below: float) -> tuple[ScalarFunction, ScalarFunction]:
-    def value(x: float) -> float:
-        return x if x > 0.0 else below * x
-
-    def slope(x: float) -> float:
-        return 1.0 if x > 0.0 else below
-
-    return value, slope
+from gmmdyn.interfaces import Activation
 
 
 @final
@@ -49,7 +36,3 @@ class LeakyReLU(Activation):
     def derivative(self, x: Tensor) -> Tensor:
         """Evaluate $g'$."""
         return torch.where(x > 0, torch.ones_like(x), torch.full_like(x, self._slope))
-
-    def scalar_functions(self) -> tuple[ScalarFunction, ScalarFunction]:
-        """Offer both for the compiled engine."""
-        return _functions(self._slope)

@@ -7,15 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Activation, ScalarFunction
-
-
-def _value(x: float) -> float:
-    return x
-
-
-def _slope(x: float) -> float:
-    return 1.0
+from gmmdyn.interfaces import Activation
 
 
 @final
@@ -31,7 +23,3 @@ class Linear(Activation):
     def derivative(self, x: Tensor) -> Tensor:
         """Evaluate $g'$."""
         return torch.ones_like(x)
-
-    def scalar_functions(self) -> tuple[ScalarFunction, ScalarFunction]:
-        """Offer both for the compiled engine."""
-        return _value, _slope

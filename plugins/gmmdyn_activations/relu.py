@@ -7,15 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Activation, ScalarFunction
-
-
-def _value(x: float) -> float:
-    return x if x > 0.0 else 0.0
-
-
-def _slope(x: float) -> float:
-    return 1.0 if x > 0.0 else 0.0
+from gmmdyn.interfaces import Activation
 
 
 @final
@@ -32,7 +24,3 @@ class ReLU(Activation):
     def derivative(self, x: Tensor) -> Tensor:
         """Evaluate $g'$."""
         return (x > 0).to(x.dtype)
-
-    def scalar_functions(self) -> tuple[ScalarFunction, ScalarFunction]:
-        """Offer both for the compiled engine."""
-        return _value, _slope
