@@ -53,7 +53,7 @@ def _sigmoid(x: str) -> str:
     return f"(1.0 / (1.0 + math.exp(-{x})))"
 
 
-_CLIPPED = "min(max({self} + 3.0, 0.0), 6.0)"
+_CLIPPED = "(0.0 if {self} <= -3.0 else (6.0 if {self} >= 3.0 else {self} + 3.0))"
 _FAST_TANH = "math.tanh(0.7978845608028654 * ({self} + 0.044715 * ({self} * {self} * {self})))"
 _SOFT_TANH = "math.tanh(math.log1p(math.exp({self})))"
 _IN_FAST_TANH = "0.7978845608028654 * (1.0 + 0.134145 * {self} * {self})"
@@ -96,10 +96,10 @@ NUMBERS: dict[str, str] = {
     "gt": "{self} > {other}",
     "hardshrink": "0.0 if -{lambd} <= {self} <= {lambd} else {self}",
     "hardshrink_backward": "0.0 if -{lambd} <= {self} <= {lambd} else {grad_out}",
-    "hardsigmoid": _CLIPPED + " / 6.0 if {self} == {self} else {self}",
+    "hardsigmoid": _CLIPPED + " / 6.0",
     # torch has 1/6 in single precision here.
     "hardsigmoid_backward": "{grad_output} * 0.1666666716337204 if -3.0 < {self} < 3.0 else 0.0",
-    "hardswish": "{self} * " + _CLIPPED + " / 6.0 if {self} == {self} else {self}",
+    "hardswish": "{self} * " + _CLIPPED + " / 6.0",
     "hardswish_backward": "0.0 if {self} <= -3.0 else ({grad_output} if {self} >= 3.0 "
     "else {grad_output} * ({self} / 3.0 + 0.5))",
     "hardtanh_backward": "0.0 if {self} <= {min_val} or {self} >= {max_val} else {grad_output}",
@@ -118,7 +118,7 @@ NUMBERS: dict[str, str] = {
     "log_sigmoid_forward:1": _DECAY,
     "log_sigmoid_forward": "({self} if {self} < 0.0 else 0.0) - math.log1p(" + _DECAY + ")",
     "logaddexp": "{self} if {self} == {other} and abs({self}) == math.inf else "
-    "max({self}, {other}) + math.log1p(math.exp(-abs({self} - {other})))",
+    "({self} if {self} > {other} else {other}) + math.log1p(math.exp(-abs({self} - {other})))",
     "logit": "math.log({self} / (1.0 - {self}))",
     "logit_backward": "{grad_output} / ({self} * (1.0 - {self})) "
     "if 0.0 <= {self} <= 1.0 else math.nan",

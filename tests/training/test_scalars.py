@@ -401,3 +401,18 @@ def test_an_activation_travels_to_other_processes_as_before():
     scalar_functions_of(activation)
     assert pickle.dumps(activation) == before
     assert scalar_functions_of(pickle.loads(before)).functions is not None
+
+
+@pytest.mark.science
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_what_is_found_compiles_for_gpus(name):
+    from numba import cuda, float64
+    from numba.cuda.cudadrv import nvvm
+
+    if not nvvm.is_available():
+        pytest.skip("numba's toolkit for CUDA is not installed")
+    slope = None if name in DIFFERENTIABLE else torch.ones_like
+    for function in scalar_functions_of(Elementwise(FUNCTIONS[name], slope)).functions:
+        code, _ = cuda.compile_ptx(function, (float64,), device=True, cc=(9, 0))
+        assert "ret;" in code
