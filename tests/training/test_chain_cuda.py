@@ -18,6 +18,7 @@ from gmmdyn.errors import IncompatibleError
 from gmmdyn.losses import LOSSES
 from gmmdyn.training import ChainEngine, Segment, _philox, chain_cuda, chain_points, cuda
 from gmmdyn.training.chain_cpu import Noise, mover
+from gmmdyn.training.scalars import scalar_functions_of
 
 SCHEDULE = gd.Schedule([0, 0.5, 2], [0.2, 0.9, 0.4])
 LONG = pytest.mark.science
@@ -197,7 +198,7 @@ def test_it_compiles_for_a_gpu(activation, loss, pretended_device):
 
     from gmmdyn.training import _chain_cuda
 
-    functions = gd.activation(activation).scalar_functions()
+    functions = scalar_functions_of(gd.activation(activation)).functions
     scalars = (*functions, LOSSES[loss].scalar_signal())
     kernel = _chain_cuda.kernel_of(_chain_cuda.Sizes(1000, 2, 4, 4, 4, False), scalars)
     code, _ = numba_cuda.compile_ptx(kernel, _chain_cuda.SIGNATURE.args, cc=(9, 0))
