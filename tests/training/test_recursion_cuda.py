@@ -12,6 +12,7 @@ import torch
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment, _recursion_cuda, recursion
 from gmmdyn.training.recursion_cuda import solver
+from gmmdyn.training.scalars import scalar_functions_of
 
 CASES = [
     # updates, batch, units, activation, loss, bias, train_readout
@@ -46,7 +47,7 @@ def both(case, dtype=torch.float64, device="cpu"):
     chunk = chunk_of(updates, batch, hidden, bias, train_readout, dtype, device)
     activation = gd.activation(activation)
     loss = gd.OnlineSGD(0.1, loss=loss).loss_function
-    scalars = (*activation.scalar_functions(), loss.scalar_signal())
+    scalars = (*scalar_functions_of(activation).functions, loss.scalar_signal())
     yield recursion.solve(chunk, activation, loss)
     yield solver(scalars, hidden, dtype)(chunk)
 
@@ -95,7 +96,9 @@ def test_it_is_made_into_ptx(itemsize, pretended_device):
     from numba import cuda
 
     activation, loss = gd.activation("erf"), gd.OnlineSGD(0.1).loss_function
-    kernel = _recursion_cuda.kernel_of(4, (*activation.scalar_functions(), loss.scalar_signal()))
+    kernel = _recursion_cuda.kernel_of(
+        4, (*scalar_functions_of(activation).functions, loss.scalar_signal())
+    )
     ptx, _ = cuda.compile_ptx(kernel, _recursion_cuda.SIGNATURES[itemsize], cc=(9, 0))
     assert ".target sm_90" in ptx
     assert "bar.sync" in ptx  # threads wait for each other
@@ -103,7 +106,7 @@ def test_it_is_made_into_ptx(itemsize, pretended_device):
 
 def test_more_units_than_fit_are_left_to_the_sweeps():
     activation, loss = gd.activation("erf"), gd.OnlineSGD(0.1).loss_function
-    scalars = (*activation.scalar_functions(), loss.scalar_signal())
+    scalars = (*scalar_functions_of(activation).functions, loss.scalar_signal())
     assert solver(scalars, 1000, torch.float32) is None
 
 
