@@ -75,14 +75,14 @@ class OrderParameters:
         r"""Mean of the local fields in each cluster, $R + b$, shape `(..., C, K)`."""
         return self.R if self.b is None else self.R + self.b.unsqueeze(-2)
 
-    def of(self, index: int) -> OrderParameters:
-        """Return those of one network.
+    def of(self, index: int | Tensor) -> OrderParameters:
+        """Return those of one network, or of some.
 
         Args:
-            index: along the first axis, which all arrays have.
+            index: along the first axis, which all arrays have; a number, or several of them.
 
         Returns:
-            Views, without that axis.
+            Views without that axis, or copies with the axis of the numbers in its place.
         """
 
         def pick(value: Tensor | None) -> Tensor | None:

@@ -9,6 +9,7 @@ work of D. Law and state are as with the dense engine; individual runs are other
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import final
@@ -207,14 +208,18 @@ class ChainEngine(Engine):
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
         """Measure some replicas; see `Engine.measure`."""
         point = self.points[self._points(replicas)[0]]
+        states, activation = self.order_parameters(replicas), point.network.activation
+        if usable(self.span.device):  # test sets are drawn there too
+            states = states.to(self.span.device)
+            activation = copy.deepcopy(activation).to(self.span.device)
         seeds = [
             stream_seed(self.seed, TEST_SET, number % self._each, step)
             for number in self.numbers(replicas)
         ]
         return measure_order_parameters(
             point.mixture,
-            point.network.activation,
-            self.order_parameters(replicas),
+            activation,
+            states,
             seeds,
             test_size,
             point.algorithm.loss_function,

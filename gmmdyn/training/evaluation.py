@@ -14,6 +14,9 @@ from gmmdyn.linalg import covariance_factor
 from gmmdyn.losses import SQUARE, Loss
 from gmmdyn.order_parameters import OrderParameters
 
+# Local fields drawn at once on a GPU.
+_GROUP_NUMBERS = 2**26
+
 
 class Weights(NamedTuple):
     """Weights of some two-layer networks.
@@ -35,17 +38,17 @@ class Weights(NamedTuple):
 
 
 class TestErrors(NamedTuple):
-    """Errors on a test set.
+    """Errors on a test set, or on one for each of some networks.
 
     Attributes:
-        pmse: mean of ½(y − φ)², whatever the loss.
+        pmse: mean of ½(y − φ)², whatever the loss; shape `(...)`.
         classification_error: share of points with yφ ≤ 0.
         loss: mean of ℓ.
     """
 
-    pmse: float
-    classification_error: float
-    loss: float
+    pmse: np.ndarray
+    classification_error: np.ndarray
+    loss: np.ndarray
 
 
 def errors_from_fields(
@@ -57,43 +60,42 @@ def errors_from_fields(
     generator: torch.Generator,
     loss: Loss = SQUARE,
 ) -> TestErrors:
-    """Test on fresh points of a Gaussian mixture, drawn as local fields.
+    """Test some networks on fresh points of a Gaussian mixture, drawn as local fields.
 
     In each cluster the local fields of a fresh input are exactly Gaussian whatever the weights, so
     drawing K fields is drawing a test input, at 1/D of the cost; every replica and every recording
     time can have a test set of its own. Clusters get their share of points (at least 2).
 
     Args:
-        state: of one network, with `covariance`.
+        state: of networks, shapes `(..., K)` and so on, with `covariance`.
         labels: of the clusters, shape `(C,)`.
         priors: of the clusters, shape `(C,)`.
         activation: of the hidden units.
-        size: of the test set.
+        size: of each test set.
         generator: the source of randomness, on the device of the state.
         loss: ℓ.
 
     Returns:
-        The errors.
+        The errors, each of shape `(...)`.
     """
     if state.covariance is None:
         raise AssertionError("the mixture measures the covariance of the fields")
-    factor = covariance_factor(state.covariance).expand(len(labels), -1, -1)
-    pmse = torch.zeros((), dtype=state.v.dtype, device=state.v.device)
-    wrong, mean_loss = torch.zeros_like(pmse), torch.zeros_like(pmse)
-    for cluster, prior in enumerate(priors.tolist()):
+    lead, hidden = state.v.shape[:-1], state.v.shape[-1]
+    factor = covariance_factor(state.covariance).expand(*lead, len(labels), hidden, hidden)
+    sums = state.v.new_zeros(3, *lead)
+    for cluster, (prior, label) in enumerate(zip(priors.tolist(), labels.tolist(), strict=True)):
         if prior == 0:
             continue
-        count = max(2, round(prior * size))
-        z = torch.randn(
-            count, len(state.v), generator=generator, dtype=state.v.dtype, device=state.v.device
-        )
-        fields = state.field_mean[cluster] + z @ factor[cluster]
-        output = activation(fields) @ state.v
-        label = labels[cluster]
-        pmse += prior * SQUARE.value(output, label).mean()
-        wrong += prior * (label * output <= 0).to(output.dtype).mean()
-        mean_loss += prior * loss.value(output, label).mean()
-    return TestErrors(float(pmse), float(wrong), float(mean_loss))
+        shape = *lead, max(2, round(prior * size)), hidden
+        z = torch.randn(shape, generator=generator, dtype=state.v.dtype, device=state.v.device)
+        fields = state.field_mean[..., cluster, None, :] + z @ factor[..., cluster, :, :]
+        output = (activation(fields) @ state.v.unsqueeze(-1)).squeeze(-1)
+        y = output.new_tensor(label)
+        pmse = SQUARE.value(output, y).mean(-1)
+        wrong = (label * output <= 0).to(output.dtype).mean(-1)
+        mean_loss = pmse if loss is SQUARE else loss.value(output, y).mean(-1)
+        sums += prior * torch.stack([pmse, wrong, mean_loss])
+    return TestErrors(*array(sums))
 
 
 def errors_from_inputs(
@@ -134,7 +136,7 @@ def errors_from_inputs(
         sums[1] += float((batch.labels * output <= 0).sum())
         sums[2] += float(loss.value(output, batch.labels).sum())
         left -= count
-    return TestErrors(*(total / size for total in sums))
+    return TestErrors(*(np.array(total / size) for total in sums))
 
 
 def measure_weights(
@@ -160,39 +162,22 @@ def measure_weights(
     Returns:
         Curves of a trajectory by name, each of shape `(N, ...)`.
     """
+    if isinstance(data_model, GaussianMixture):
+        states = data_model.order_parameters(*weights)
+        return measure_order_parameters(data_model, activation, states, seeds, test_size, loss)
     curves = {"v": array(weights.readout)}
     if weights.bias is not None:
         curves["b"] = array(weights.bias)
-    if isinstance(data_model, GaussianMixture):
-        state = data_model.order_parameters(*weights)
-        curves["Q"], curves["R"] = array(state.Q), array(state.R)
-    else:
-        curves["Q"] = array(weights.first_layer @ weights.first_layer.mT / data_model.dim)
-    errors = []
+    curves["Q"] = array(weights.first_layer @ weights.first_layer.mT / data_model.dim)
+    errors = np.full((3, len(seeds)), np.nan)
     for index, seed in enumerate(seeds):
         one = weights.of(index)
-        if not bool(torch.isfinite(one.first_layer.sum() + one.readout.sum())):
-            errors.append(TestErrors(*[float("nan")] * 3))
-            continue
-        generator = torch.Generator(device=one.first_layer.device).manual_seed(seed)
-        if isinstance(data_model, GaussianMixture):
-            found = errors_from_fields(
-                data_model.order_parameters(*one),
-                data_model.labels,
-                data_model.priors,
-                activation,
-                test_size,
-                generator,
-                loss,
+        if bool(torch.isfinite(one.first_layer.sum() + one.readout.sum())):
+            generator = torch.Generator(device=one.first_layer.device).manual_seed(seed)
+            errors[:, index] = errors_from_inputs(
+                data_model, *one, activation, test_size, generator, loss
             )
-        else:
-            found = errors_from_inputs(data_model, *one, activation, test_size, generator, loss)
-        errors.append(found)
-    curves["pmse"] = np.array([error.pmse for error in errors])
-    curves["classification_error"] = np.array([e.classification_error for e in errors])
-    if loss is not SQUARE:
-        curves["loss"] = np.array([error.loss for error in errors])
-    return curves
+    return curves | _curves_of(errors, loss)
 
 
 def measure_order_parameters(
@@ -205,10 +190,13 @@ def measure_order_parameters(
 ) -> dict[str, np.ndarray]:
     """Measure the errors of networks that are known by their order parameters.
 
+    On a CPU the test set of each network depends on its own seed alone. On a GPU they are drawn
+    together, from the first of the seeds.
+
     Args:
         mixture: what the networks learn.
-        activation: of the hidden units.
-        states: of N networks, shapes `(N, ...)`, with `covariance`, on the CPU.
+        activation: of the hidden units, on the device of the states.
+        states: of N networks, shapes `(N, ...)`, with `covariance`.
         seeds: of their test sets, N.
         test_size: points in each test set.
         loss: ℓ; its mean is a curve of its own unless it is the square loss.
@@ -219,22 +207,29 @@ def measure_order_parameters(
     curves = {"Q": array(states.Q), "R": array(states.R), "v": array(states.v)}
     if states.b is not None:
         curves["b"] = array(states.b)
+    device, count = states.v.device, len(seeds)
     labels, priors = mixture.labels.cpu(), mixture.priors.cpu()
-    errors = []
-    for index, seed in enumerate(seeds):
-        one = states.of(index)
-        if not bool(torch.isfinite(one.Q.sum() + one.field_mean.sum() + one.v.sum())):
-            errors.append(TestErrors(*[float("nan")] * 3))
-            continue
-        generator = torch.Generator().manual_seed(seed)
-        errors.append(
-            errors_from_fields(one, labels, priors, activation, test_size, generator, loss)
+    together = 1
+    if device.type != "cpu":
+        together = max(1, _GROUP_NUMBERS // (test_size * states.v.shape[-1]))
+    generator = torch.Generator(device).manual_seed(seeds[0])
+    finite = torch.isfinite(states.Q.sum((-1, -2)) + states.field_mean.sum((-1, -2)))
+    usable = (finite & torch.isfinite(states.v.sum(-1))).nonzero()[:, 0]
+    errors = np.full((3, count), np.nan)
+    for first in range(0, len(usable), together):
+        some = usable[first : first + together]
+        if device.type == "cpu":
+            generator.manual_seed(seeds[int(some)])
+        errors[:, some.cpu().numpy()] = errors_from_fields(
+            states.of(some), labels, priors, activation, test_size, generator, loss
         )
-    curves["pmse"] = np.array([error.pmse for error in errors])
-    curves["classification_error"] = np.array([e.classification_error for e in errors])
-    if loss is not SQUARE:
-        curves["loss"] = np.array([error.loss for error in errors])
-    return curves
+    return curves | _curves_of(errors, loss)
+
+
+def _curves_of(errors: np.ndarray, loss: Loss) -> dict[str, np.ndarray]:
+    """Return errors `(3, N)` by the names of their curves."""
+    names = ("pmse", "classification_error", *(() if loss is SQUARE else ("loss",)))
+    return dict(zip(names, errors, strict=False))
 
 
 def array(tensor: Tensor) -> np.ndarray:

@@ -213,6 +213,43 @@ def test_drawing_fields_is_drawing_inputs(activation):
     assert (spread < 0.01).all()
 
 
+def test_networks_are_tested_together_as_each_by_itself():
+    """What a GPU does: one draw for all; here by hand from the same numbers, point by point."""
+    mixture = gd.data_model("xor", dim=20, variance=0.3)
+    networks = [
+        gd.network(
+            "committee", dim=20, hidden=2, activation="erf", init_scale=1.0, bias=True, seed=n
+        )
+        for n in range(3)
+    ]
+    parts = zip(*((n.first_layer.data, n.readout.data, n.bias.data) for n in networks), strict=True)
+    states = mixture.order_parameters(*map(torch.stack, parts))
+    loss, size = LOSSES["logistic"], 400
+    found = errors_from_fields(
+        states,
+        mixture.labels,
+        mixture.priors,
+        networks[0].activation,
+        size,
+        torch.Generator().manual_seed(0),
+        loss,
+    )
+    generator = torch.Generator().manual_seed(0)
+    expected = np.zeros((3, 3))
+    for cluster, y in enumerate(mixture.labels.tolist()):
+        z = torch.randn(3, size // 4, 2, generator=generator, dtype=torch.float64)
+        for n in range(3):
+            one = states.of(n)
+            values, vectors = torch.linalg.eigh(one.covariance[0])
+            root = vectors @ torch.diag(values.sqrt()) @ vectors.T
+            for point in z[n]:
+                fields = one.R[cluster] + one.b + root @ point
+                output = float(torch.erf(fields / 2**0.5) @ one.v)
+                terms = (0.5 * (y - output) ** 2, y * output <= 0, np.log1p(np.exp(-y * output)))
+                expected[:, n] += np.array(terms) / size
+    np.testing.assert_allclose(np.array(found), expected, rtol=1e-10)
+
+
 def test_another_loss_is_a_curve_and_label_noise_is_for_training_alone():
     """Weights that do not move: errors are those of clean labels, by hand from the outputs."""
     mixture = gd.data_model("isotropic", means=[[5.0, 0.0]], labels=[-1], variance=0.0)
