@@ -66,9 +66,11 @@ def read_axis(text: str) -> Axis:
 def _spaced(name: str, parts: list[str]) -> list[Any]:
     first, last = checks.number(name, parts[0]), checks.number(name, parts[1])
     spacing = parts[2] if len(parts) == 4 else "lin"
-    checks.choice("spacing", spacing, _SPACINGS)
+    checks.choice(f"spacing of {name}", spacing, _SPACINGS)
     wanted = parts[-1]
-    count = checks.whole("count", int(wanted) if wanted.isdigit() else wanted, at_least=2)
+    count = checks.whole(
+        f"count of {name}", int(wanted) if wanted.isdigit() else wanted, at_least=2
+    )
     if spacing == "lin":
         values = np.linspace(first, last, count)
     elif first > 0 and last > 0:
