@@ -28,7 +28,7 @@ from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
-_BLOCK_NUMBERS = 2**24
+_BLOCK_NUMBERS = 2**23
 # Numbers drawn at once for a group of replicas that are worked on together on a device.
 _GROUP_NUMBERS = 2**26
 # Numbers drawn at once on a CPU for the compiled loop: they stay in the cache. For matrix products
@@ -54,7 +54,7 @@ class DenseEngine(Engine):
         algorithm: the rates.
         replicas: how many independent runs, at least 1.
         seed: of the samples.
-        block_size: updates in a block, at least 1; by default about 16 million numbers. A run is
+        block_size: updates in a block, at least 1; by default some 8 million numbers. A run is
             reproduced by the same seed and the same block size.
         compiled: whether to use the compiled loop where it applies.
 
