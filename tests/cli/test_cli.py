@@ -98,13 +98,13 @@ def test_the_unit_of_time_of_the_figures_is_part_of_a_run(tmp_path, monkeypatch)
 
     monkeypatch.setattr(Comparison, "plot", plot)
     run = tmp_path / "run"
-    assert main(["compare", "xor-high-snr", *TINY, f"--output={run}"]) == 0
+    assert main(["simulate", "xor-high-snr", *TINY, f"--output={run}"]) == 0
     assert Configuration.load(run / "config.yaml").figures == {"time_unit": "t*sqrt(D)"}
     assert main(["plot", str(run)]) == 0
     assert main(["plot", str(run), "--time-unit", "t*D"]) == 0
     other = tmp_path / "other"
-    words = ["--time-unit=t*D", "--theory.integrator=monte-carlo", f"--output={other}"]
-    assert main(["compare", "xor", *TINY[:-1], *words]) == 0
+    words = ["--time-unit=t*D", f"--output={other}"]
+    assert main(["simulate", "xor", *TINY, *words]) == 0
     assert main(["plot", str(other)]) == 0
     assert units == ["t*sqrt(D)", "t*sqrt(D)", "t*D", "t*D", "t*D"]
 
