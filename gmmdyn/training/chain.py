@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import final
 
 import numpy as np
@@ -35,8 +34,8 @@ from gmmdyn.training.threads import one_torch_thread, run_in_threads
 
 # Updates in a block: the cost of a Lightning step vanishes in it.
 _BLOCK = 65536
-# Chains that are measured together where all are worked on together.
-_GROUP = 256
+# Chains that are measured together on a GPU.
+_GROUP = 64
 
 
 # An experiment: a data model, a network and an algorithm.
@@ -173,19 +172,13 @@ class ChainEngine(Engine):
     def groups(self) -> list[range]:
         """Return which replicas are measured together; see `Engine.groups`.
 
-        Each by itself on a CPU, where each is worked on by itself; on a GPU, where all are worked
-        on together, some hundreds of one experiment.
+        Each by itself on a CPU, where each is worked on by itself. On a GPU, where all are worked
+        on together, those whose numbers stand in the same block of some dozens.
         """
         size = _GROUP if usable(self.span.device) else 1
-        points = self._points(range(self.replicas))
-        found, start = [], 0
-        while start < self.replicas:
-            stop = start + 1
-            while stop < min(start + size, self.replicas) and points[stop] == points[start]:
-                stop += 1
-            found.append(range(start, stop))
-            start = stop
-        return found
+        numbers = [number % self._each for number in self.numbers(range(self.replicas))]
+        starts = [i for i, number in enumerate(numbers) if i == 0 or number % size == 0]
+        return [range(*ends) for ends in zip(starts, [*starts[1:], len(numbers)], strict=True)]
 
     @torch.no_grad()
     def advance(
@@ -203,27 +196,27 @@ class ChainEngine(Engine):
             self._advance_on_gpu(position, stop)
             position = stop
             if stop in stops:
-                run_in_threads(partial(observe, stop), self.groups())
+                for group in self.groups():
+                    observe(stop, group)
 
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
         """Measure some replicas; see `Engine.measure`."""
         point = self.points[self._points(replicas)[0]]
         states, activation = self.order_parameters(replicas), point.network.activation
-        if usable(self.span.device):  # test sets are drawn there too
-            states = states.to(self.span.device)
+        numbers = [number % self._each for number in self.numbers(replicas)]
+        before = 0
+        if usable(self.span.device):
+            # One draw there makes the test sets of a group: always of all of it, so that each has
+            # the same one whatever the number of replicas.
+            before = numbers[0] % _GROUP
+            places = torch.arange(_GROUP) - before
+            states = states.of(places.clamp(0, len(numbers) - 1)).to(self.span.device)
+            numbers = [numbers[0] + place for place in places.tolist()]
             activation = copy.deepcopy(activation).to(self.span.device)
-        seeds = [
-            stream_seed(self.seed, TEST_SET, number % self._each, step)
-            for number in self.numbers(replicas)
-        ]
-        return measure_order_parameters(
-            point.mixture,
-            activation,
-            states,
-            seeds,
-            test_size,
-            point.algorithm.loss_function,
-        )
+        seeds = [stream_seed(self.seed, TEST_SET, number, step) for number in numbers]
+        loss = point.algorithm.loss_function
+        curves = measure_order_parameters(point.mixture, activation, states, seeds, test_size, loss)
+        return {name: value[before : before + len(replicas)] for name, value in curves.items()}
 
     def _points(self, replicas: range) -> list[int]:
         """Return which experiment each of some replicas belongs to."""

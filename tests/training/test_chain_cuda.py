@@ -243,6 +243,24 @@ def test_several_experiments_must_differ_in_numbers_only():
     assert len(kinds) == 1
 
 
+def test_groups_on_a_gpu_are_measured_as_parts_of_whole_blocks(monkeypatch):
+    """Here on the CPU, where each replica has a seed: every one finds its own place."""
+    one, other = build(12, loss="logistic"), build(12, loss="logistic", variance=0.1, seed=4)
+    engine = ChainEngine(*one, replicas=70, seed=3, others=[other])
+    engine.advance(Segment(0, 0, 10))
+    engine.keep(range(5, 138))  # the share of a process
+    expected = {group.start: engine.measure(4, group, 50) for group in engine.groups()}
+    assert len(expected) == 133
+    monkeypatch.setattr("gmmdyn.training.chain.usable", lambda device: True)
+    assert engine.groups() == [range(59), range(59, 65), range(65, 129), range(129, 133)]
+    for group in engine.groups():
+        found = engine.measure(4, group, 50)
+        assert set(found) == {"Q", "R", "v", "pmse", "classification_error", "loss"}
+        for name, value in found.items():
+            alone = [expected[replica][name][0] for replica in group]
+            np.testing.assert_allclose(value, alone, rtol=1e-12, err_msg=name)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(("dim", "hidden", "activation", "bias", "settings"), CASES)
 def test_on_a_gpu_it_equals_the_code_for_the_cpu(dim, hidden, activation, bias, settings):
@@ -267,6 +285,7 @@ def test_on_a_gpu_cuts_replicas_and_a_resume_change_nothing(tmp_path):
     )
     for name in ("Q", "R", "v"):
         np.testing.assert_array_equal(whole[name][:, :20], rest[name])
+    np.testing.assert_allclose(whole.pmse[:, :20], rest.pmse, rtol=1e-9)
 
 
 @pytest.mark.gpu
