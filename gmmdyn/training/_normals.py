@@ -24,55 +24,29 @@ import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import float32, float64, int32, int64, njit, types, uint64, void
-from numba.extending import intrinsic, overload
+from numba import float32, float64, int64, njit, types, uint64, void
+from numba.extending import overload
+
+from gmmdyn.training._instructions import (
+    bits_of,
+    bits_of64,
+    both,
+    float_of,
+    float_of64,
+    minus,
+    number_of,
+    root,
+    root64,
+    shift_left,
+    shift_right,
+    shifted64,
+)
 
 LANES = 16
 # Numbers drawn at once: random words and the row stay in the first-level cache.
 _PART = 2048
 # Nothing may be reordered here: large constants are added and subtracted to cut bits off.
 _EXACT = {"contract"}
-
-
-def _instruction(result: Any, arguments: tuple[Any, ...], build: Any) -> Any:
-    """Return a function that is one instruction.
-
-    Numba widens the whole numbers of 32 bits that it computes with to 64, which halves what a
-    vector instruction does.
-    """
-    if len(arguments) == 1:
-
-        @intrinsic
-        def one(typing_context, x):
-            return result(*arguments), lambda c, builder, s, operands: build(builder, *operands)
-
-        return one
-
-    @intrinsic
-    def two(typing_context, x, y):
-        return result(*arguments), lambda c, builder, s, operands: build(builder, *operands)
-
-    return two
-
-
-_I32, _I64, _F32, _F64 = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
-_bits = _instruction(int32, (float32,), lambda b, x: b.bitcast(x, _I32))
-_float = _instruction(float32, (int32,), lambda b, x: b.bitcast(x, _F32))
-_number = _instruction(float32, (int32,), lambda b, x: b.sitofp(x, _F32))
-_minus = _instruction(int32, (int32, int32), lambda b, x, y: b.sub(x, y))
-_and = _instruction(int32, (int32, int32), lambda b, x, y: b.and_(x, y))
-_left = _instruction(int32, (int32, int32), lambda b, x, y: b.shl(x, y))
-_right = _instruction(int32, (int32, int32), lambda b, x, y: b.ashr(x, y))
-_bits64 = _instruction(int64, (float64,), lambda b, x: b.bitcast(x, _I64))
-_float64 = _instruction(float64, (int64,), lambda b, x: b.bitcast(x, _F64))
-_shifted64 = _instruction(int64, (int64, int64), lambda b, x, y: b.lshr(x, y))
-_root = _instruction(
-    float32, (float32,), lambda b, x: b.call(b.module.declare_intrinsic("llvm.sqrt", [_F32]), [x])
-)
-_root64 = _instruction(
-    float64, (float64,), lambda b, x: b.call(b.module.declare_intrinsic("llvm.sqrt", [_F64]), [x])
-)
 
 _f, _i = np.float32, np.int32
 _SIGN, _REST = _i(1 << 30), _i(0x7FFFFFFF)
@@ -114,18 +88,18 @@ def _horner(coefficients, x):
 @njit(fastmath=_EXACT, inline="always")
 def _single(high, low):
     """Return two independent normals of 2 times 32 random bits."""
-    u = (_number(_and(high, _REST)) + _f(0.5)) * _f(2.0**-31)
-    bits = _bits(u)
-    exponent = _right(_minus(bits, _CUT), _i(23))
-    m = _float(_minus(bits, _left(exponent, _i(23)))) - _f(1)
+    u = (number_of(both(high, _REST)) + _f(0.5)) * _f(2.0**-31)
+    bits = bits_of(u)
+    exponent = shift_right(minus(bits, _CUT), _i(23))
+    m = float_of(minus(bits, shift_left(exponent, _i(23)))) - _f(1)
     square = m * m
     tail = _horner(_LOG, m) * m * square - _f(0.5) * square
-    radius = _root(_f(-2) * (tail + m + _number(exponent) * _LOG2))
-    angle = _number(_left(low, _i(2))) * _RADIANS
+    radius = root(_f(-2) * (tail + m + number_of(exponent) * _LOG2))
+    angle = number_of(shift_left(low, _i(2))) * _RADIANS
     square = angle * angle
     sine = _horner(_SIN, square) * square * angle + angle
     cosine = _horner(_COS, square) * square * square - _f(0.5) * square + _f(1)
-    radius = radius if _and(low, _SIGN) == _i(0) else -radius
+    radius = radius if both(low, _SIGN) == _i(0) else -radius
     swap = low < _i(0)
     return radius * (sine if swap else cosine), radius * (cosine if swap else sine)
 
@@ -133,15 +107,15 @@ def _single(high, low):
 @njit(fastmath=_EXACT, inline="always")
 def _double(high, low):
     """Return two independent normals of 2 times 64 random bits."""
-    u = 2.0 - _float64(_shifted64(high, 12) | _ONE64)
-    bits = _bits64(u)
-    raised = _shifted64(bits + (_ONE64 - _CUT64), 52)  # the exponent, and 1023
-    m = _float64(bits - ((raised - 1023) << 52)) - 1.0
-    exponent = _float64(raised | 0x4330000000000000) - (2.0**52 + 1023)
+    u = 2.0 - float_of64(shifted64(high, 12) | _ONE64)
+    bits = bits_of64(u)
+    raised = shifted64(bits + (_ONE64 - _CUT64), 52)  # the exponent, and 1023
+    m = float_of64(bits - ((raised - 1023) << 52)) - 1.0
+    exponent = float_of64(raised | 0x4330000000000000) - (2.0**52 + 1023)
     ratio = m / (2.0 + m)
     log = _horner(_ATANH64, ratio * ratio) * ratio + exponent * math.log(2)
-    radius = _root64(-2.0 * log)
-    angle = (_float64(_shifted64(low << 2, 12) | _ONE64) - 1.5) * (math.pi / 2)
+    radius = root64(-2.0 * log)
+    angle = (float_of64(shifted64(low << 2, 12) | _ONE64) - 1.5) * (math.pi / 2)
     square = angle * angle
     sine = _horner(_SIN64, square) * angle
     cosine = _horner(_COS64, square)
