@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -67,7 +68,7 @@ def _complaint() -> bool:
 
 
 def compiled(kernel: Callable[..., None], signature: Any) -> Any:
-    """Compile a kernel for the present device.
+    """Compile a kernel for torch's present device.
 
     Args:
         kernel: a function of numbers and arrays.
@@ -79,7 +80,13 @@ def compiled(kernel: Callable[..., None], signature: Any) -> Any:
     Raises:
         Exception: numba's own errors, if CUDA has not what the function uses.
     """
-    return _numba_cuda().jit(signature)(kernel)
+    cuda = _numba_cuda()
+    # torch's present device, in which each process of several has its own.
+    present: Any = nullcontext()
+    if torch.cuda.is_available() and not simulated():
+        present = cuda.gpus[torch.cuda.current_device()]
+    with present:
+        return cuda.jit(signature)(kernel)
 
 
 def launch(kernel: Any, threads: int, *arguments: int | float | Tensor) -> None:
