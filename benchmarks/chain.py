@@ -26,7 +26,7 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.training import ChainEngine, DenseEngine, Segment
-from gmmdyn.training.cuda import usable
+from gmmdyn.training.compiled.cuda import usable
 
 CASES = [
     (dim, hidden, activation)

@@ -21,7 +21,7 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment
-from gmmdyn.training._normals import draw_inputs
+from gmmdyn.training.compiled._normals import draw_inputs
 from gmmdyn.training.pieces import generator_state
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 # Threads that wait for each other in small products cost more than they save, the more so beside
 # other test processes.
 torch.set_num_threads(1)
+threadpool_limits(1)
 
 REFERENCE = Path(__file__).parent / "reference"
 

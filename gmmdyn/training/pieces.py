@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn.interfaces import DataModel, GaussianMixture, PrincipalAxes
-from gmmdyn.training.scalars import can_compile
+from gmmdyn.training.compiled.scalars import can_compile
 from gmmdyn.training.stream import SAMPLES, stream_seed
 
 # Clusters drawn at once: the cost of a call vanishes in it.
@@ -42,7 +42,7 @@ def generator_state(seed: int) -> np.ndarray:
     Returns:
         Shape `(4, LANES)`, uint64; see `_normals.py`.
     """
-    from gmmdyn.training._normals import LANES
+    from gmmdyn.training.compiled._normals import LANES
 
     return np.random.SeedSequence(seed).generate_state(4 * LANES, np.uint64).reshape(4, LANES)
 
@@ -149,7 +149,7 @@ class Pieces:
         labels = self._told(mixture.labels.to(dtype)[clusters], generator)
         state = generator_state(seed)
         if done > 0:
-            from gmmdyn.training._normals import skip_rows
+            from gmmdyn.training.compiled._normals import skip_rows
 
             skip_rows(state, done, mixture.dim, dtype.itemsize)
         return Choices(clusters, labels, state)
@@ -167,7 +167,7 @@ class Pieces:
         self, updates: int, choices: Choices, axes: PrincipalAxes
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Draw inputs in the compiled loop: exactly those that the engine's own loop draws."""
-        from gmmdyn.training._normals import draw_inputs
+        from gmmdyn.training.compiled._normals import draw_inputs
 
         total, rows = len(choices.labels), updates * self.batch
         # One buffer for all pieces: it stays in the cache.

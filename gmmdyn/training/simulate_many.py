@@ -15,8 +15,8 @@ from gmmdyn.errors import (
     GmmdynError,
     IncompatibleError,
 )
-from gmmdyn.training.chain import ChainEngine
-from gmmdyn.training.chain_points import Point
+from gmmdyn.training.chain.engine import ChainEngine
+from gmmdyn.training.chain.points import Point
 from gmmdyn.training.engines import ENGINES
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.runner import run

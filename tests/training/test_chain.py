@@ -12,7 +12,7 @@ from scipy import stats
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.training import ChainEngine, DenseEngine, Segment
-from gmmdyn.training.coordinates import coordinates_of
+from gmmdyn.training.chain.coordinates import coordinates_of
 
 SCHEDULE = gd.Schedule([0, 0.5, 2], [0.2, 0.9, 0.4])
 

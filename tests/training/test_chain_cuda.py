@@ -16,9 +16,12 @@ from scipy import stats
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.losses import LOSSES
-from gmmdyn.training import ChainEngine, Segment, _philox, chain_cuda, chain_points, cuda
-from gmmdyn.training.chain_cpu import Noise, mover
-from gmmdyn.training.scalars import scalar_functions_of
+from gmmdyn.training import ChainEngine, Segment
+from gmmdyn.training.chain import launches
+from gmmdyn.training.chain.cpu import Noise, mover
+from gmmdyn.training.chain.points import Point
+from gmmdyn.training.compiled import _philox, cuda
+from gmmdyn.training.compiled.scalars import scalar_functions_of
 
 SCHEDULE = gd.Schedule([0, 0.5, 2], [0.2, 0.9, 0.4])
 LONG = pytest.mark.science
@@ -48,24 +51,24 @@ def launched(engine):
     seen = {}
 
     def capture(start, stop, sizes, scalars, algorithms, keys, points, parameters, states):
-        rates = chain_cuda.learning_rates(algorithms, start, stop, sizes[0])
+        rates = launches.learning_rates(algorithms, start, stop, sizes[0])
         seen.update(sizes=sizes, scalars=scalars)
         seen["arguments"] = (rates, keys, points, *parameters, *states)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gmmdyn.training.chain.advance_chains", capture)
+        patch.setattr("gmmdyn.training.chain.engine.advance_chains", capture)
         engine._advance_on_gpu(0, 200)
     return seen
 
 
 def compiled_for_the_cpu(engine, updates):
     """Move all chains by the code of the kernel, one after the other; return the states."""
-    from gmmdyn.training import _chain_cuda
+    from gmmdyn.training.chain import _cuda
 
     seen = launched(engine)
-    sizes = _chain_cuda.Sizes(*seen["sizes"])
-    move = _chain_cuda.mover(sizes, seen["scalars"])
-    one, directions, inside, span, rest, hidden = _chain_cuda.shapes_of(sizes)
+    sizes = _cuda.Sizes(*seen["sizes"])
+    move = _cuda.mover(sizes, seen["scalars"])
+    one, directions, inside, span, rest, hidden = _cuda.shapes_of(sizes)
 
     @njit
     def everything(stop, rates, keys, points, parameters, states):
@@ -143,7 +146,8 @@ SIMULATOR = """
 import sys, torch
 sys.path.insert(0, sys.argv[1])
 from test_chain_cuda import simulated_engine
-from gmmdyn.training import Segment, cuda
+from gmmdyn.training import Segment
+from gmmdyn.training.compiled import cuda
 assert cuda.simulated()
 engine = simulated_engine()
 engine.advance(Segment(0, 0, 7), [3])
@@ -154,7 +158,7 @@ torch.save([state.contiguous() for state in engine._states()], sys.argv[2])
 
 def simulated_engine():
     """Two experiments of two chains each, which run by the kernel wherever they are."""
-    import gmmdyn.training.chain as module
+    import gmmdyn.training.chain.engine as module
 
     module.usable = lambda device: True
     one = build(9, 3, "erf", True, label_noise=0.2)
@@ -196,12 +200,12 @@ def test_the_simulator_runs_the_kernel(tmp_path):
 def test_it_compiles_for_a_gpu(activation, loss, pretended_device):
     from numba import cuda as numba_cuda
 
-    from gmmdyn.training import _chain_cuda
+    from gmmdyn.training.chain import _cuda
 
     functions = scalar_functions_of(gd.activation(activation)).functions
     scalars = (*functions, LOSSES[loss].scalar_signal())
-    kernel = _chain_cuda.kernel_of(_chain_cuda.Sizes(1000, 2, 4, 4, 4, False), scalars)
-    code, _ = numba_cuda.compile_ptx(kernel, _chain_cuda.SIGNATURE.args, cc=(9, 0))
+    kernel = _cuda.kernel_of(_cuda.Sizes(1000, 2, 4, 4, 4, False), scalars)
+    code, _ = numba_cuda.compile_ptx(kernel, _cuda.SIGNATURE.args, cc=(9, 0))
     assert ".target sm_90" in code
     assert ".entry" in code
 
@@ -213,7 +217,7 @@ def _sorted_value(x):
 def test_what_cuda_cannot_compile_is_refused_in_a_sentence(pretended_device):
     scalars = (_sorted_value, _sorted_value, LOSSES["square"].scalar_signal())
     with pytest.raises(IncompatibleError, match=r"cannot compile the scalar functions.*`dense`"):
-        chain_cuda._compiled((1000, 2, 4, 4, 4, False), scalars)
+        launches._compiled((1000, 2, 4, 4, 4, False), scalars)
 
 
 def test_a_gpu_that_numba_cannot_use_is_named_once(monkeypatch):
@@ -239,7 +243,7 @@ def test_several_experiments_must_differ_in_numbers_only():
     ):
         with pytest.raises(IncompatibleError, match="differ in numbers only"):
             ChainEngine(*one, others=[other])
-    kinds = {chain_points.Point.of(*parts).kind for parts in (one, build(12, variance=0.1, seed=5))}
+    kinds = {Point.of(*parts).kind for parts in (one, build(12, variance=0.1, seed=5))}
     assert len(kinds) == 1
 
 
@@ -251,7 +255,7 @@ def test_groups_on_a_gpu_are_measured_as_parts_of_whole_blocks(monkeypatch):
     engine.keep(range(5, 138))  # the share of a process
     expected = {group.start: engine.measure(4, group, 50) for group in engine.groups()}
     assert len(expected) == 133
-    monkeypatch.setattr("gmmdyn.training.chain.usable", lambda device: True)
+    monkeypatch.setattr("gmmdyn.training.chain.engine.usable", lambda device: True)
     assert engine.groups() == [range(59), range(59, 65), range(65, 129), range(129, 133)]
     for group in engine.groups():
         found = engine.measure(4, group, 50)

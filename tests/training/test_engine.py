@@ -11,7 +11,7 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment
-from gmmdyn.training.loop import CompiledLoop
+from gmmdyn.training.dense.loop import CompiledLoop
 
 DIM, HIDDEN = 40, 3
 

@@ -9,7 +9,7 @@ import pytest
 from numba import njit
 from scipy import stats
 
-from gmmdyn.training._normals import (
+from gmmdyn.training.compiled._normals import (
     LANES,
     _double,
     _single,

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.training import DenseEngine, Segment, _recursion_cuda, recursion
-from gmmdyn.training.recursion_cuda import solver
-from gmmdyn.training.scalars import scalar_functions_of
+from gmmdyn.training import DenseEngine, Segment
+from gmmdyn.training.compiled.scalars import scalar_functions_of
+from gmmdyn.training.dense import _recursion_cuda, recursion
+from gmmdyn.training.dense.recursion_cuda import solver
 
 CASES = [
     # updates, batch, units, activation, loss, bias, train_readout
@@ -73,7 +74,7 @@ def blocked_engines_agree():
         engine = DenseEngine(mixture, network, algorithm, replicas=2, block_size=9)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DenseEngine, "compiled", False)
-            patch.setattr("gmmdyn.training.blocked.usable", lambda device, on=on_gpu: on)
+            patch.setattr("gmmdyn.training.dense.blocked.usable", lambda device, on=on_gpu: on)
             engine.advance(Segment(0, 0, 9))
         layers.append(engine.first_layer)
     torch.testing.assert_close(*layers, rtol=0, atol=1e-5)

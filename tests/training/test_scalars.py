@@ -18,10 +18,10 @@ from torch import nn
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.training import ChainEngine, DenseEngine, Segment
-from gmmdyn.training.agreement import disagreement, points
-from gmmdyn.training.operations import NUMBERS
-from gmmdyn.training.scalars import compiled_scalar, scalar_functions_of
-from gmmdyn.training.tracing import UntraceableError, trace
+from gmmdyn.training.compiled.agreement import disagreement, points
+from gmmdyn.training.compiled.operations import NUMBERS
+from gmmdyn.training.compiled.scalars import compiled_scalar, scalar_functions_of
+from gmmdyn.training.compiled.tracing import UntraceableError, trace
 
 
 class Elementwise(gd.Activation):

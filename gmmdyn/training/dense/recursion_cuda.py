@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from gmmdyn.training import cuda
-from gmmdyn.training.recursion import Chunk, Moved
+from gmmdyn.training.compiled import cuda
+from gmmdyn.training.dense.recursion import Chunk, Moved
 
 # Units whose steps a block's shared memory can hold.
 _MOST_UNITS = 40
@@ -44,7 +44,7 @@ def solve(chunk: Chunk, kernel: Any) -> Moved:
     Returns:
         What the weights become.
     """
-    from gmmdyn.training._recursion_cuda import THREADS
+    from gmmdyn.training.dense._recursion_cuda import THREADS
 
     replicas, samples, _ = chunk.fields.shape
     if chunk.gram is None or samples > THREADS:
@@ -79,7 +79,7 @@ def _compiled(hidden: int, scalars: Scalars, itemsize: int) -> Any:
     """Compile the kernel of some functions, or return None."""
     from numba.core.errors import NumbaError
 
-    from gmmdyn.training import _recursion_cuda
+    from gmmdyn.training.dense import _recursion_cuda
 
     kernel = _recursion_cuda.kernel_of(hidden, scalars)
     try:

@@ -1,6 +1,6 @@
 """The chain on a GPU: one thread moves one chain over thousands of updates, and draws its noise.
 
-The update is that of the loop on a CPU (`_chain_update.py`). Its noise is a function of the chain's
+The update is that of the loop on a CPU (`_update.py`). Its noise is a function of the chain's
 key and of the number of the update (`_philox.py`), so a chain is the same run whatever else is
 launched, and wherever launches begin and end.
 """
@@ -18,8 +18,8 @@ import numpy as np
 from numba import cuda, float64, int64, void
 from numba.extending import register_jitable
 
-from gmmdyn.training._chain_update import runner
-from gmmdyn.training._philox import MASK, WORD, chi_squared, normals, uniforms
+from gmmdyn.training.chain._update import runner
+from gmmdyn.training.compiled._philox import MASK, WORD, chi_squared, normals, uniforms
 
 Scalars = tuple[Callable[..., float], ...]
 _rows, _layers = float64[:, ::1], float64[:, :, ::1]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.training import cuda
+from gmmdyn.training.compiled import cuda
 from gmmdyn.training.stream import SAMPLES, stream_seed
 
 # Updates of a launch: its cost, some ten microseconds, vanishes in them, and a display that shares
@@ -43,8 +43,8 @@ def advance_chains(
         algorithms: of the points; their rates.
         keys: of the chains, two words each, shape `(N, 2)`, int64.
         points: the point that each chain belongs to, shape `(N,)`, int64.
-        parameters: of points; see `_chain_cuda.mover`.
-        states: of chains; see `_chain_cuda.mover`.
+        parameters: of points; see `_cuda.mover`.
+        states: of chains; see `_cuda.mover`.
 
     Raises:
         IncompatibleError: if CUDA has not what the activation uses.
@@ -99,11 +99,11 @@ def _compiled(sizes: tuple[int, int, int, int, int, bool], scalars: tuple[Any, .
     """Compile the kernel of some sizes and functions."""
     from numba.core.errors import NumbaError
 
-    from gmmdyn.training import _chain_cuda
+    from gmmdyn.training.chain import _cuda
 
-    kernel = _chain_cuda.kernel_of(_chain_cuda.Sizes(*sizes), scalars)
+    kernel = _cuda.kernel_of(_cuda.Sizes(*sizes), scalars)
     try:
-        return cuda.compiled(kernel, _chain_cuda.SIGNATURE)
+        return cuda.compiled(kernel, _cuda.SIGNATURE)
     except (NumbaError, TypeError) as error:  # the second from functions that it has no CUDA for
         raise IncompatibleError(
             "the chain engine cannot compile the scalar functions of this activation for CUDA "

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
-from gmmdyn.training.scalars import compiled_scalar
+from gmmdyn.training.compiled.scalars import compiled_scalar
 from gmmdyn.training.stream import Segment
 
 # Updates whose noise is drawn at once: it stays in the cache, and calls are few.
@@ -122,6 +122,6 @@ def mover(
 
 @lru_cache(maxsize=1)
 def _kernel() -> Any:
-    from gmmdyn.training import _chain_kernel
+    from gmmdyn.training.chain import _kernel
 
-    return _chain_kernel.advance
+    return _kernel.advance

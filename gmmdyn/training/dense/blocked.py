@@ -16,10 +16,10 @@ from torch import Tensor
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import Activation
 from gmmdyn.interfaces.activation import ScalarFunction
-from gmmdyn.training.cuda import usable
+from gmmdyn.training.compiled.cuda import usable
+from gmmdyn.training.dense.recursion import Chunk, Moved, solve
+from gmmdyn.training.dense.recursion_cuda import solver
 from gmmdyn.training.evaluation import Weights
-from gmmdyn.training.recursion import Chunk, Moved, solve
-from gmmdyn.training.recursion_cuda import solver
 
 # Samples in one matrix product: more cost more in the Gram matrix, fewer more in the overhead of
 # the sweeps.

@@ -21,14 +21,14 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
 from gmmdyn.order_parameters import OrderParameters
-from gmmdyn.training.chain_cpu import Noise, draw_noise, mover
-from gmmdyn.training.chain_cuda import advance_chains, keys_of
-from gmmdyn.training.chain_points import Point, parameters_of, same_kind
-from gmmdyn.training.coordinates import coordinates_of
-from gmmdyn.training.cuda import usable
+from gmmdyn.training.chain.coordinates import coordinates_of
+from gmmdyn.training.chain.cpu import Noise, draw_noise, mover
+from gmmdyn.training.chain.launches import advance_chains, keys_of
+from gmmdyn.training.chain.points import Point, parameters_of, same_kind
+from gmmdyn.training.compiled.cuda import usable
+from gmmdyn.training.compiled.scalars import can_compile, scalar_functions_of
 from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import measure_order_parameters
-from gmmdyn.training.scalars import can_compile, scalar_functions_of
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import one_torch_thread, run_in_threads
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from gmmdyn.interfaces import Activation, ScalarFunction
-from gmmdyn.training.agreement import disagreement, points
-from gmmdyn.training.tracing import UntraceableError, trace
+from gmmdyn.training.compiled.agreement import disagreement, points
+from gmmdyn.training.compiled.tracing import UntraceableError, trace
 
 # Numbers in the code whose neighbours are tried.
 _CONSTANTS = 100

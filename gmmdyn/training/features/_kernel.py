@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, int64, njit, types, void
 
-from gmmdyn.training._calls import call2
+from gmmdyn.training.compiled._calls import call2
 
 _doubles = float64[::1]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
-from gmmdyn.training.coordinates import axes_of
-from gmmdyn.training.scalars import scalar_functions_of
+from gmmdyn.training.chain.coordinates import axes_of
+from gmmdyn.training.compiled.scalars import scalar_functions_of
 from gmmdyn.training.threads import one_torch_thread
 
 

@@ -2,7 +2,7 @@
 
 The features of many samples are one matrix product with the projection, which is nearly all of the
 work. On a CPU a compiled loop makes the updates one after the other; elsewhere they are solved in
-feature space (`readout_recursion.py`). Both are exact.
+feature space (`recursion.py`). Both are exact.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from gmmdyn.interfaces import (
     Network,
     PrincipalAxes,
 )
+from gmmdyn.training.compiled.scalars import can_compile, compiled_scalar
 from gmmdyn.training.engine import Engine, Observer, copies, nothing
+from gmmdyn.training.features.recursion import Propagators, error_signals, propagators
 from gmmdyn.training.pieces import Piece, Pieces
-from gmmdyn.training.readout_recursion import Propagators, error_signals, propagators
-from gmmdyn.training.scalars import can_compile, compiled_scalar
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
@@ -251,7 +251,7 @@ class FeatureEngine(Engine):
 
     def _loop(self, replica: int, first: int, features: Tensor, labels: Tensor) -> None:
         """Move one replica over consecutive whole updates, one after the other."""
-        from gmmdyn.training._readout_kernel import advance
+        from gmmdyn.training.features._kernel import advance
 
         algorithm = self.algorithm
         steps = first + np.arange(labels.shape[1] // algorithm.batch_size)

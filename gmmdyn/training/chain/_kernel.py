@@ -11,8 +11,8 @@ import numpy as np
 from numba import float64, int64, njit, types, void
 from numba.extending import register_jitable
 
-from gmmdyn.training._calls import call1, call2
-from gmmdyn.training._chain_update import runner
+from gmmdyn.training.chain._update import runner
+from gmmdyn.training.compiled._calls import call1, call2
 
 _vector, _rows = float64[::1], float64[:, ::1]
 _tuple: Any = types.Tuple

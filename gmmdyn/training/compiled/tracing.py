@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.training.operations import LOOKS, MAKERS, MOVES, SUMS, scalar_form
+from gmmdyn.training.compiled.operations import LOOKS, MAKERS, MOVES, SUMS, scalar_form
 
 # Numbers whose values mean nothing: only where they go is looked at.
 _INPUT = ((-1.7, -0.6, 0.3), (0.9, 1.4, 2.2))

@@ -27,7 +27,7 @@ import numpy as np
 from numba import float32, float64, int64, njit, types, uint64, void
 from numba.extending import overload
 
-from gmmdyn.training._instructions import (
+from gmmdyn.training.compiled._instructions import (
     bits_of,
     bits_of64,
     both,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, int64, njit, types, uint64, void
 
-from gmmdyn.training._calls import call1, call2
-from gmmdyn.training._normals import draw_input, words_for
+from gmmdyn.training.compiled._calls import call1, call2
+from gmmdyn.training.compiled._normals import draw_input, words_for
 
 # Sums may be reordered (that is what lets them use vector instructions), but infinities are
 # respected.

@@ -11,9 +11,9 @@ from torch import Tensor
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import PrincipalAxes
 from gmmdyn.interfaces.activation import ScalarFunction
+from gmmdyn.training.compiled.scalars import compiled_scalar
 from gmmdyn.training.evaluation import Weights
 from gmmdyn.training.pieces import Choices
-from gmmdyn.training.scalars import compiled_scalar
 
 
 class CompiledLoop:
@@ -79,6 +79,6 @@ class CompiledLoop:
 
 @lru_cache(maxsize=1)
 def _kernel() -> Any:
-    from gmmdyn.training import _kernel  # numba is heavy
+    from gmmdyn.training.dense import _kernel
 
     return _kernel

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from gmmdyn.training.operations import CANCELLING, SUMS, is_rounded
+from gmmdyn.training.compiled.operations import CANCELLING, SUMS, is_rounded
 
 # Relative: two implementations of a function differ by less, in its last bits.
 _BLUR = 2.0**-50

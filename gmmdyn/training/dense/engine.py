@@ -18,12 +18,12 @@ from torch import Tensor
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
-from gmmdyn.training.blocked import CHUNK, BlockedForm
+from gmmdyn.training.compiled.scalars import can_compile, scalar_functions_of
+from gmmdyn.training.dense.blocked import CHUNK, BlockedForm
+from gmmdyn.training.dense.loop import CompiledLoop
 from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
-from gmmdyn.training.loop import CompiledLoop
 from gmmdyn.training.pieces import Piece, Pieces
-from gmmdyn.training.scalars import can_compile, scalar_functions_of
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
 

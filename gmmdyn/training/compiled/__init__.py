@@ -1,0 +1,1 @@
+"""What compiled loops and kernels share: scalar functions, random numbers, CUDA."""
