@@ -153,7 +153,7 @@ def test_the_readme_has_two_commands_for_a_fresh_machine():
     ]
     assert len(commands) == 2
     assert commands[0].endswith("gmmdyn compare xor")
-    assert commands[1].endswith("pytest")
+    assert commands[1].endswith("pytest -n auto")
     for command in commands:
         assert "-c requirements/constraints-cpu.txt" in command
     assert (ROOT / "requirements/constraints-cpu.txt").is_file()
