@@ -19,7 +19,7 @@ from gmmdyn.plain_values import plain
 from gmmdyn.sections import section_options
 from gmmdyn.sweeping.axes import Axis, full_name
 from gmmdyn.sweeping.executors import Place, cores, place
-from gmmdyn.sweeping.points import Outcome, Point, Run, key_of, run_points
+from gmmdyn.sweeping.points import Outcome, Point, Run, key_of, run_points, side_by_side
 from gmmdyn.sweeping.store import Store
 from gmmdyn.trajectory import Trajectory
 
@@ -202,7 +202,7 @@ def _tasks(points: Sequence[Point], what: Any, workers: int) -> list[list[Point]
     """Cut the points into tasks: batches for a theory and for a GPU, one by one otherwise."""
     size = 1
     if what == "simulate" and _on_gpu(points):
-        size = max(1, _CHAINS // max(int(_settings(point).get("replicas", 1)) for point in points))
+        size = min(side_by_side(points, _CHAINS), -(-len(points) // workers))
     if what == "solve":
         size = max(1, min(_BATCH, -(-len(points) // (2 * workers))))
     return [list(points[start : start + size]) for start in range(0, len(points), size)]

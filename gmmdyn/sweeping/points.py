@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from gmmdyn import checks
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, GmmdynError
 from gmmdyn.experiment import Experiment
@@ -83,6 +84,31 @@ def run_points(
     return [_guarded(point, _simulated) for point in points]
 
 
+def side_by_side(points: Sequence[Point], chains: int) -> int:
+    """Say how many simulations are best run in one call, as one run of the chain engine.
+
+    Args:
+        points: to be simulated; the first one stands for all.
+        chains: that run at once.
+
+    Returns:
+        At least 1.
+    """
+    from gmmdyn.training import ChainEngine
+
+    try:
+        configuration = Configuration.from_mapping(points[0].job)
+        experiment = configuration.experiment()
+        parts = experiment.data_model, experiment.network, experiment.algorithm
+        replicas = checks.whole("replicas", configuration.simulation.get("replicas", 1))
+    except Exception:  # it is said where the point is run
+        return 1
+    named = configuration.simulation.get("engine", "auto")
+    if named not in ("auto", ChainEngine.name) or ChainEngine.obstacle(*parts) is not None:
+        return 1
+    return max(1, chains // replicas)
+
+
 def _guarded(point: Point, function: Callable[[Mapping[str, Any]], Trajectory]) -> Outcome:
     try:
         return Outcome(point.at, function(point.job), "")
@@ -124,10 +150,15 @@ def _together(
         except Exception as error:  # a sweep outlives any of its points
             outcomes[point.at] = Outcome(point.at, None, _said(error))
     for group in groups.values():
+        found: list[Trajectory | Exception] = []
         try:
-            found = run([entry[1] for entry in group], group[0][2])
-        except Exception as error:  # a sweep outlives any of its points
-            found = [error] * len(group)
+            found += run([experiment for _, experiment, _ in group], group[0][2])
+        except Exception:  # whose it is, shows when each is run by itself
+            for _, experiment, configuration in group:
+                try:
+                    found += run([experiment], configuration)
+                except Exception as error:  # a sweep outlives any of its points
+                    found.append(error)
         for (point, *_), result in zip(group, found, strict=True):
             if isinstance(result, Exception):
                 outcomes[point.at] = Outcome(point.at, None, _said(result))

@@ -214,7 +214,10 @@ def measure_order_parameters(
         together = max(1, _GROUP_NUMBERS // (test_size * states.v.shape[-1]))
     generator = torch.Generator(device).manual_seed(seeds[0])
     finite = torch.isfinite(states.Q.sum((-1, -2)) + states.field_mean.sum((-1, -2)))
-    usable = (finite & torch.isfinite(states.v.sum(-1))).nonzero()[:, 0]
+    finite &= torch.isfinite(states.v.sum(-1))
+    if states.covariance is not None:
+        finite &= torch.isfinite(states.covariance.sum((-1, -2, -3)))
+    usable = finite.nonzero()[:, 0]
     errors = np.full((3, count), np.nan)
     for first in range(0, len(usable), together):
         some = usable[first : first + together]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any, final
@@ -100,8 +101,8 @@ class Recorder(pl.Callback):
         curves = {name: value[: self._done, replicas] for name, value in everything.items()}
         count = self._done
         for value in curves.values():
-            finite = np.isfinite(value[:count].reshape(count, -1)).all(axis=1)
-            count = count if finite.all() else int(finite.argmin())
+            finite = np.isfinite(value).all(axis=tuple(range(1, value.ndim)))
+            count = count if finite[:count].all() else int(finite[:count].argmin())
         if count == 0:
             return None
         source: Source = "simulation"
@@ -128,13 +129,14 @@ class Recorder(pl.Callback):
         if trainer.logger is not None and self._done > self._fresh:
             for name in ("pmse", "classification_error"):
                 latest = self._curves[name][self._done - 1]
+                finite = np.isfinite(latest)
                 sums = torch.tensor(
-                    [np.nansum(latest), np.isfinite(latest).sum()],
+                    [latest[finite].sum(), finite.sum()],
                     dtype=torch.float32,
                     device=pl_module.device,
                 )
                 total, count = trainer.strategy.reduce(sums, reduce_op="sum").tolist()
-                pl_module.log(name, total / count)
+                pl_module.log(name, total / count if count else math.nan)
         self._fresh = self._done
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

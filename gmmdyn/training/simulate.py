@@ -57,10 +57,10 @@ def simulate(
         )
     except DivergenceError as error:
         raise DivergenceError(str(error), recorder.trajectory(about)) from None
-    trajectory = recorder.trajectory(about)
-    if trajectory is None:
-        raise ConfigError("the trainer stopped before the first recording time.")
-    return trajectory
+    found = outcome(recorder, recorder.trajectory(about))
+    if isinstance(found, DivergenceError):
+        raise found
+    return found
 
 
 def metadata(engine: Engine, replicas: int, seed: int, test_size: int) -> dict[str, Any]:
@@ -82,3 +82,30 @@ def metadata(engine: Engine, replicas: int, seed: int, test_size: int) -> dict[s
         "block_size": engine.block_size,
         "test_size": test_size,
     }
+
+
+def outcome(recorder: Recorder, trajectory: Trajectory | None) -> Trajectory | DivergenceError:
+    """Tell an experiment that diverged, and was recorded as not finite from there on, from others.
+
+    Args:
+        recorder: of its run.
+        trajectory: what was recorded of it, up to where it is not finite any more.
+
+    Returns:
+        The trajectory, or the error that it ended in.
+
+    Raises:
+        ConfigError: if the trainer stopped before the first recording time.
+    """
+    times = recorder.times
+    if not len(times):
+        raise ConfigError("the trainer stopped before the first recording time.")
+    count = 0 if trajectory is None else len(trajectory.times)
+    if count == len(times) and trajectory is not None:
+        return trajectory
+    begin = times[count - 1] if count else 0.0
+    return DivergenceError(
+        f"the weights grew beyond all bounds between t = {begin:.6g} and {times[count]:.6g}; "
+        "lower the learning rate.",
+        trajectory,
+    )

@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmdyn import checks
-from gmmdyn.errors import (
-    ConfigError,
-    ConvergenceError,
-    DivergenceError,
-    GmmdynError,
-    IncompatibleError,
-)
+from gmmdyn.errors import ConvergenceError, GmmdynError, IncompatibleError
 from gmmdyn.training.chain.engine import ChainEngine
 from gmmdyn.training.chain.points import Point
 from gmmdyn.training.engines import ENGINES
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.runner import run
-from gmmdyn.training.simulate import metadata, simulate
+from gmmdyn.training.simulate import metadata, outcome, simulate
 from gmmdyn.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -90,11 +84,15 @@ def simulate_many(
             others=[_parts(one) for one in others],
         )
         recorder = Recorder(chains, times[chains.dim], test_size)
-        run(chains, recorder, progress=progress, trainer=trainer)
+        try:
+            run(chains, recorder, progress=progress, trainer=trainer)
+        except IncompatibleError as error:
+            results |= dict.fromkeys(members, error)
+            continue
         about = metadata(chains, replicas, seed, test_size)
         for place, index in enumerate(members):
             part = slice(place * replicas, (place + 1) * replicas)
-            results[index] = _outcome(recorder, recorder.trajectory(about, part))
+            results[index] = outcome(recorder, recorder.trajectory(about, part))
     return [results[index] for index in range(len(experiments))]
 
 
@@ -115,19 +113,3 @@ def _alone(experiment: Experiment, times: np.ndarray, **options: Any) -> Traject
         return simulate(experiment, times, **options)
     except (ConvergenceError, IncompatibleError) as error:
         return error
-
-
-def _outcome(recorder: Recorder, trajectory: Trajectory | None) -> Trajectory | GmmdynError:
-    """Tell an experiment that diverged, and was recorded as NaN from there on, from the others."""
-    times = recorder.times
-    if not len(times):
-        raise ConfigError("the trainer stopped before the first recording time.")
-    count = 0 if trajectory is None else len(trajectory.times)
-    if count == len(times) and trajectory is not None:
-        return trajectory
-    begin = times[count - 1] if count else 0.0
-    return DivergenceError(
-        f"the weights grew beyond all bounds between t = {begin:.6g} and {times[count]:.6g}; "
-        "lower the learning rate.",
-        trajectory,
-    )

@@ -13,6 +13,7 @@ import numpy as np
 from numba import float64, int64, njit, void
 
 from gmmdyn.normal.compiled import cdf, excess
+from gmmdyn_integrators._kept import kept
 
 _cube = float64[:, :, ::1]
 _rows = float64[:, ::1]
@@ -20,6 +21,7 @@ _row = float64[::1]
 
 
 @njit(float64(_row, _rows, int64, _row, _rows), cache=True, nogil=True)
+@kept
 def _tilt(mean, covariance, unit, new_mean, new_covariance):
     """Write the Gaussian tilted by g' of a unit, and return E[g'] of that unit."""
     hidden = len(mean)
@@ -35,6 +37,7 @@ def _tilt(mean, covariance, unit, new_mean, new_covariance):
 
 
 @njit(void(_row, _rows, _row, _row, _row), cache=True, nogil=True)
+@kept
 def _values(mean, covariance, scale, argument, value):
     """Write 1/sqrt(1 + Q_kk), m_k times it, and E[g_k]."""
     for k in range(len(mean)):
@@ -44,6 +47,7 @@ def _values(mean, covariance, scale, argument, value):
 
 
 @njit(float64(_rows, int64, int64, _row, _row, _row), cache=True, nogil=True)
+@kept
 def _both(covariance, k, i, scale, argument, value):
     """Return E[g_k g_i]."""
     rho = covariance[k, i] * scale[k] * scale[i]
@@ -55,6 +59,7 @@ def _both(covariance, k, i, scale, argument, value):
     cache=True,
     nogil=True,
 )
+@kept
 def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse, slope):
     """Compute the moments of N clusters, in place.
 

@@ -13,6 +13,7 @@ import numpy as np
 from numba import float64, int64, njit, void
 
 from gmmdyn.normal.compiled import cdf, density
+from gmmdyn_integrators._kept import kept
 
 # Beyond this many standard deviations the normal density underflows.
 _FAR = 40.0
@@ -22,6 +23,7 @@ _row = float64[::1]
 
 
 @njit(int64(_row, _row, _row, _row, int64[::1], int64[::1]), cache=True, nogil=True)
+@kept
 def breaks(start, pace, kinks, places, units, pieces):
     """Find and sort the breaks of a line.
 
@@ -63,6 +65,7 @@ def breaks(start, pace, kinks, places, units, pieces):
     cache=True,
     nogil=True,
 )
+@kept
 def noise(
     mean, factor, readout, label, kinks, offsets, slopes, along, across, others, total, known
 ):
@@ -154,6 +157,7 @@ def noise(
 
 
 @njit(void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row), cache=True, nogil=True)
+@kept
 def wrong(mean, factor, readout, label, kinks, offsets, slopes, along, points, failed):
     """Write the probability of label times output <= 0 on each line.
 

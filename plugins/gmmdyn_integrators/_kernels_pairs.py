@@ -14,6 +14,7 @@ import numpy as np
 from numba import float64, njit, void
 
 from gmmdyn.normal.compiled import cdf, cdf2, density
+from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._kernels_lines import noise as lines_noise
 from gmmdyn_integrators._pieces import PAIRS
 
@@ -39,6 +40,7 @@ _row = float64[::1]
     cache=True,
     nogil=True,
 )
+@kept
 def _truncated(m0, m1, t0, t1, a, b, rho, x):
     """Write E[x_0^i x_1^j 1] to x[i, j], 1 the indicator of both units above their kinks."""
     r = math.sqrt((1.0 - rho) * (1.0 + rho))
@@ -68,6 +70,7 @@ def _truncated(m0, m1, t0, t1, a, b, rho, x):
 
 
 @njit(float64(_rows, _row, _row), cache=True, nogil=True)
+@kept
 def _both(x, p, q):
     """Return the expectation of p(x_0) q(x_1) from that of the powers; of degree 2 at most."""
     return (
@@ -78,6 +81,7 @@ def _both(x, p, q):
 
 
 @njit(float64(float64, float64, _row, _row, _row), cache=True, nogil=True)
+@kept
 def _output(mean, deviation, kinks, offsets, slopes):
     """Return E[g(x)] for x ~ N(mean, deviation²)."""
     total = offsets[0] + slopes[0] * mean
@@ -100,6 +104,7 @@ def _output(mean, deviation, kinks, offsets, slopes):
     cache=True,
     nogil=True,
 )
+@kept
 def moments(
     mean,
     covariance,

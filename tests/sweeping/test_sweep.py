@@ -205,3 +205,32 @@ def test_simulations_on_a_gpu_are_tasks_of_many_points(monkeypatch, tmp_path):
     again = gd.sweep(experiment(), over, folder=tmp_path, **gpu)
     assert sizes == [4, 2]
     np.testing.assert_array_equal(again["pmse"], swept["pmse"])
+
+
+def test_what_no_chain_simulates_is_a_task_for_each_point():
+    from gmmdyn.config import Configuration
+    from gmmdyn.sweeping.points import Point, side_by_side
+
+    def size(**simulation):
+        job = Configuration.describing(experiment()).updated("simulation", simulation)
+        return side_by_side([Point((0,), job.to_mapping())], 1000)
+
+    assert size(times=[0, 1], replicas=10) == 100
+    assert size(times=[0, 1], replicas=10, engine="dense") == 1
+    assert size(times=[0, 1], replicas=5000) == 1
+    assert size(times=[0, 1], replicas=0) == 1  # refused where the point is run
+
+
+def test_one_point_that_breaks_a_call_does_not_take_the_others_with_it(monkeypatch):
+    from gmmdyn.sweeping import points
+
+    def broken(experiments, trainer, **settings):
+        if any(one.algorithm.learning_rate == 1.0 for one in experiments):
+            raise RuntimeError("out of memory")
+        return gd.simulate_many(experiments, **settings)
+
+    monkeypatch.setattr(points, "simulate_many", broken)
+    options = {"times": [0, 1], "test_size": 100, "trainer": {"accelerator": "gpu"}}
+    swept = gd.sweep(experiment(), {"lr": [0.5, 1.0, 1.5]}, run="simulate", **options)
+    assert list(swept["message"].values) == ["", "RuntimeError: out of memory", ""]
+    assert np.isfinite(swept["pmse"].values[[0, 2]]).all()

@@ -108,6 +108,34 @@ def test_one_that_no_engine_describes_does_not_keep_the_others_from_running():
     assert isinstance(found[2], IncompatibleError)
 
 
+def test_a_trainer_that_no_engine_can_use_is_the_error_of_each():
+    trainer = {"strategy": "ddp_spawn", "devices": 2, "accelerator": "cpu"}
+    both = gd.simulate_many([experiment(0.1), experiment(0.2)], **OPTIONS, trainer=trainer)
+    assert [type(error) for error in both] == [IncompatibleError] * 2
+
+
+def test_all_may_diverge_beside_a_logger(tmp_path):
+    fast = [experiment(variance, learning_rate=1e4) for variance in (0.1, 0.2)]
+    trainer = {"logger": True, "default_root_dir": str(tmp_path)}
+    both = gd.simulate_many(fast, **OPTIONS, trainer=trainer)
+    assert [type(error) for error in both] == [DivergenceError] * 2
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_order_parameters_that_overflow_have_diverged(many):
+    """The weights are finite, and their squares are not."""
+    huge = gd.network(
+        "committee", first_layer=1e160 * torch.eye(2, 40, dtype=torch.float64), readout=[0.0, 0.0]
+    )
+    one = gd.Experiment(experiment().data_model, huge, gd.OnlineSGD(0.1, train_readout=False))
+    if many:
+        found = gd.simulate_many([one, experiment()], **OPTIONS)[0]
+        assert isinstance(found, DivergenceError)
+        return
+    with pytest.raises(DivergenceError, match="beyond all bounds"):
+        one.simulate(**OPTIONS)
+
+
 def test_what_is_wrong_with_the_call_is_raised():
     grid = [experiment(), experiment(0.2)]
     for change in ({"replicas": 0}, {"times": [1, 0]}, {"engine": "fast"}, {"test_size": 0}):

@@ -13,6 +13,7 @@ from numba.extending import register_jitable
 
 from gmmdyn.training.chain._update import runner
 from gmmdyn.training.compiled._calls import call1, call2
+from gmmdyn.training.compiled.kept import kept
 
 _vector, _rows = float64[::1], float64[:, ::1]
 _tuple: Any = types.Tuple
@@ -49,6 +50,7 @@ _run = runner(_value, _slope, _signal)
     error_model="numpy",
     fastmath={"reassoc", "contract", "nsz"},
 )
+@kept
 def advance(noise, mixture, state, numbers, addresses):
     """Move the state of one replica, in place, over updates in order.
 

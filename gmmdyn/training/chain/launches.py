@@ -18,6 +18,8 @@ from gmmdyn.training.stream import SAMPLES, stream_seed
 # Updates of a launch: its cost, some ten microseconds, vanishes in them, and a display that shares
 # the device does not stand still. More chains than run at once take turns.
 _UPDATES, _AT_ONCE = 2**14, 2**16
+# Rates of schedules, which are numbers of their own for each point and update.
+_RATES = 2**24
 # The low word of a seed.
 _WORD = (1 << 32) - 1
 
@@ -51,6 +53,7 @@ def advance_chains(
     """
     count = len(keys)
     length = max(256, _UPDATES * _AT_ONCE // max(_AT_ONCE, count))
+    length = max(256, min(length, _RATES // len(algorithms)))
     kernel = _compiled(sizes, scalars)
     for first in range(start, stop, length):
         end = min(first + length, stop)

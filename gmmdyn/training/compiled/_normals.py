@@ -41,6 +41,7 @@ from gmmdyn.training.compiled._instructions import (
     shift_right,
     shifted64,
 )
+from gmmdyn.training.compiled.kept import kept
 
 LANES = 16
 # Numbers drawn at once: random words and the row stay in the first-level cache.
@@ -246,6 +247,7 @@ def _filling(kind: types.Type) -> Any:
 
 
 @njit([_filling(float32), _filling(float64)], cache=True, nogil=True, fastmath=_EXACT)
+@kept
 def draw_inputs(state, clusters, centres, scale, rows):
     """Fill rows with inputs.
 
@@ -262,6 +264,7 @@ def draw_inputs(state, clusters, centres, scale, rows):
 
 
 @njit([void(_state, int64, int64, int64)], cache=True, nogil=True)
+@kept
 def skip_rows(state, rows, dim, itemsize):
     """Move the generator past some rows.
 

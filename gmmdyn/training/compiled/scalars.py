@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -78,11 +80,13 @@ def scalar_functions_of(activation: Activation) -> Scalars:
         return Scalars(functions)
     if not can_compile():
         return Scalars(None, "code is not compiled, since NUMBA_DISABLE_JIT is set")
-    found = []
+    found, probe = [], activation
+    with suppress(Exception):  # tried on all numbers, which one that keeps statistics must not see
+        probe = copy.deepcopy(activation)
     # Derivatives may use automatic differentiation, whatever the caller does, and the code may be
     # that of a random function, which is found out by calling it.
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
-        for name, method in (("forward", activation), ("derivative", activation.derivative)):
+        for name, method in (("forward", probe), ("derivative", probe.derivative)):
             try:
                 found.append(_find(activation, name, method))
             except UntraceableError as error:
@@ -103,7 +107,7 @@ def _find(activation: Activation, name: str, method: Callable[[Tensor], Tensor])
     compared = _compared.setdefault(activation, set())
     if (name, body) in compared:
         return function
-    numbers = map(float, re.findall(r"\d+\.\d+(?:e[+-]\d+)?", body)[:_CONSTANTS])
+    numbers = map(float, re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e[+-]?\d+)?", body)[:_CONSTANTS])
     at = points((*activation.kinks, *numbers))
     wrong = disagreement(method, compiled_scalar(function).ctypes, at, device)
     if wrong is not None:

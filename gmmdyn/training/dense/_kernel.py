@@ -16,6 +16,7 @@ from numba import float32, float64, int64, njit, types, uint64, void
 
 from gmmdyn.training.compiled._calls import call1, call2
 from gmmdyn.training.compiled._normals import draw_input, words_for
+from gmmdyn.training.compiled.kept import kept
 
 # Sums may be reordered (that is what lets them use vector instructions), but infinities are
 # respected.
@@ -144,6 +145,7 @@ def _signature(kind: types.Type) -> Any:
 
 
 @njit([_signature(float32), _signature(float64)], cache=True, nogil=True, fastmath=_FAST)
+@kept
 def advance(inputs, labels, state, rates, batch, settings, addresses):
     """Update the weights of one replica, in place, by samples in order.
 
@@ -190,6 +192,7 @@ def _drawing_signature(kind: types.Type) -> Any:
     nogil=True,
     fastmath=_FAST,
 )
+@kept
 def draw_and_advance(noise, clusters, labels, state, rates, batch, settings, addresses):
     """Do what `advance` does by samples that are drawn on the way, and never leave the cache.
 

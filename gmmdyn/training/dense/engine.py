@@ -122,7 +122,8 @@ class DenseEngine(Engine):
     @property
     def finite(self) -> bool:
         """Whether all weights are finite."""
-        return bool(torch.isfinite(self.first_layer.sum() + self.readout.sum()))
+        states = self.parameters(recurse=False)
+        return bool(torch.isfinite(torch.stack([state.sum().double() for state in states])).all())
 
     def weights(self, replicas: range) -> Weights:
         """Return the present weights, in the coordinates of the inputs.

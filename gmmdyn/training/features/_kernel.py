@@ -15,6 +15,7 @@ import numpy as np
 from numba import float32, float64, int64, njit, types, void
 
 from gmmdyn.training.compiled._calls import call2
+from gmmdyn.training.compiled.kept import kept
 
 _doubles = float64[::1]
 
@@ -32,6 +33,7 @@ def _signature(kind: types.Type) -> Any:
     nogil=True,
     fastmath={"reassoc", "contract"},
 )
+@kept
 def advance(features, labels, readout, bias, rates, weight_decay, batch, signal):
     """Update the readout of one replica, in place, by samples in order.
 

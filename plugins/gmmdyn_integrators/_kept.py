@@ -1,0 +1,8 @@
+"""The compiled kernels are kept on disk as long as none of their parts changes."""
+
+from pathlib import Path
+
+import gmmdyn.normal.compiled
+from gmmdyn.compilation import kept_with
+
+kept = kept_with([*Path(__file__).parent.glob("_*.py"), gmmdyn.normal.compiled.__file__])
