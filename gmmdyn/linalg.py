@@ -12,6 +12,9 @@ from gmmdyn.errors import NotPositiveError
 
 # A difference quotient over less than this share of the largest deviation is rounding.
 _NULL = 1e-6
+# A covariance smaller than this is judged as if it were as large: a solver knows a state to an
+# absolute tolerance, and where all weights shrink to nothing every eigenvalue is within it.
+_SMALL = 1e-3
 
 
 def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
@@ -23,7 +26,8 @@ def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
 
     Args:
         covariance: shape `(..., n, n)`, symmetric.
-        slack: how far below 0 an eigenvalue may lie, as a share of the largest.
+        slack: how far below 0 an eigenvalue may lie, as a share of the largest, or of 1e-3 where
+            that is less. It is taken as 0 there: the root is that of the nearest possible matrix.
 
     Returns:
         The square root, same shape.
@@ -39,8 +43,7 @@ def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
 def _root(covariance: Tensor, slack: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the square root, its eigenvalues and its eigenvectors."""
     values, vectors = torch.linalg.eigh(covariance)
-    tiny = torch.finfo(values.dtype).tiny
-    if bool((values[..., 0] < -slack * values[..., -1].abs().clamp_min(tiny)).any()):
+    if bool((values[..., 0] < -slack * values[..., -1].abs().clamp_min(_SMALL)).any()):
         raise NotPositiveError(
             f"a covariance has the negative eigenvalue {float(values.min()):.3g}; it must be "
             "positive semi-definite."

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn.normal import cdf2, density
-from gmmdyn_integrators._pieces import PAIRS, Pieces
+from gmmdyn_integrators._pieces import DRIFT_PAIRS, PAIRS, Pieces
 
 # Beyond this many standard deviations the normal density underflows.
 _FAR = 40.0
@@ -35,8 +35,9 @@ class Units(NamedTuple):
 
     Attributes:
         single: of the eight polynomials of `Pieces.jumps`, shape `(8, ..., C, K)`.
-        pair: E[p(x_k) q(x_l)] for (p, q) in `PAIRS`, shape `(15, ..., C, K, K)`; a unit with itself
-            is left out (0).
+        pair: E[p(x_k) q(x_l)] for (p, q) in `PAIRS`, shape `(15, ..., C, K, K)`, or the first
+            `DRIFT_PAIRS` of them if there are more than two units; a unit with itself is left out
+            (0).
     """
 
     single: Tensor
@@ -85,7 +86,8 @@ def units(pieces: Pieces, mean: Tensor, covariance: Tensor) -> Units:
         (alpha[..., :, None, :, None], alpha[..., None, :, None, :]),
         rho,
     )
-    left, right = jumps[[p for p, _ in PAIRS]], jumps[[q for _, q in PAIRS]]
+    wanted = PAIRS if hidden == 2 else PAIRS[:DRIFT_PAIRS]
+    left, right = jumps[[p for p, _ in wanted]], jumps[[q for _, q in wanted]]
     pair = sum(
         torch.einsum("fd,fe,...de->f...", left[..., i], right[..., j], moment)
         for (i, j), moment in powers.items()

@@ -61,19 +61,15 @@ def breaks(start, pace, kinks, places, units, pieces):
 
 
 @njit(
-    void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row, _rows, _rows),
-    cache=True,
-    nogil=True,
+    void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _rows), cache=True, nogil=True
 )
 @kept
-def noise(
-    mean, factor, readout, label, kinks, offsets, slopes, along, across, others, total, known
-):
-    r"""Add lines' means for pairs k <= l: g'_k g'_l (Delta² - Delta_kl²), and g'_k g'_l Delta_kl².
+def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, total):
+    r"""Write the mean over lines of the integrals of g'_k g'_l Delta² along them.
 
-    The first goes to `total`, the second, whose expectation involves two units and is known, to
-    `known`. Delta_kl is the error signal with all units but k and l at their means, `others[k]` =
-    v_k E[g_k].
+    Along a line Delta² has one running integral G. Two units keep their slopes between the breaks
+    of either, so that the integral of a pair moves by slope_k slope_l times the growth of G since
+    the last break of one of the two: K steps a break instead of K² an interval.
 
     Args:
         mean: shape `(K,)`.
@@ -85,19 +81,17 @@ def noise(
         slopes: shape `(J + 1,)`.
         along: u, shape `(K,)`.
         across: standard normal points across u, shape `(S, K)`.
-        others: shape `(K,)`.
         total: shape `(K, K)`.
-        known: shape `(K, K)`.
     """
     hidden = len(mean)
     room = hidden * len(kinks)
     start, pace = np.empty(hidden), np.empty(hidden)
     constant, linear, steep = np.empty(hidden), np.empty(hidden), np.empty(hidden)
+    since = np.empty(hidden)
     places, units = np.empty(room), np.empty(room, np.int64)
     pieces = np.empty(hidden, np.int64)
-    mean_output = 0.0
+    total[:] = 0.0
     for k in range(hidden):
-        mean_output += others[k]
         pace[k] = 0.0
         for i in range(hidden):
             pace[k] += factor[k, i] * along[i]
@@ -114,6 +108,8 @@ def noise(
             linear[k] = readout[k] * steep[k] * pace[k]
             d0 -= constant[k]
             d1 -= linear[k]
+            since[k] = 0.0
+        grown = 0.0
         low_cdf, low_density, low = 0.0, 0.0, -_FAR
         for i in range(count + 1):
             high_cdf, high_density, high = 1.0, 0.0, _FAR
@@ -122,25 +118,17 @@ def noise(
                 high_cdf, high_density = cdf(high), density(high)
             p0, p1 = high_cdf - low_cdf, low_density - high_density
             p2 = p0 - (high * high_density - low * low_density)
-            square = d0 * d0 * p0 + 2.0 * d0 * d1 * p1 + d1 * d1 * p2
-            for k in range(hidden):
-                if steep[k] == 0.0:
-                    continue
-                one, two = label - mean_output + others[k] - constant[k], -linear[k]
-                pair = one * one * p0 + 2.0 * one * two * p1 + two * two * p2
-                both = steep[k] * steep[k]
-                total[k, k] += both * (square - pair)
-                known[k, k] += both * pair
-                for other in range(k + 1, hidden):
-                    if steep[other] == 0.0:
-                        continue
-                    c0, c1 = one + others[other] - constant[other], two - linear[other]
-                    pair = c0 * c0 * p0 + 2.0 * c0 * c1 * p1 + c1 * c1 * p2
-                    both = steep[k] * steep[other]
-                    total[k, other] += both * (square - pair)
-                    known[k, other] += both * pair
+            # Never negative but for rounding, which must not make the matrix indefinite.
+            grown += max(d0 * d0 * p0 + 2.0 * d0 * d1 * p1 + d1 * d1 * p2, 0.0)
             if i < count:
                 k = units[i]
+                if steep[k] != 0.0:
+                    for other in range(hidden):
+                        growth = grown - max(since[k], since[other])
+                        total[k, other] += steep[k] * steep[other] * growth
+                        if other != k:
+                            total[other, k] += steep[k] * steep[other] * growth
+                since[k] = grown
                 pieces[k] += 1 if pace[k] > 0.0 else -1
                 d0 += constant[k]
                 d1 += linear[k]
@@ -150,10 +138,13 @@ def noise(
                 d0 -= constant[k]
                 d1 -= linear[k]
             low_cdf, low_density, low = high_cdf, high_density, high
+        for k in range(hidden):
+            for other in range(hidden):
+                growth = grown - max(since[k], since[other])
+                total[k, other] += steep[k] * steep[other] * growth
     for k in range(hidden):
-        for other in range(k, hidden):
+        for other in range(hidden):
             total[k, other] /= len(across)
-            known[k, other] /= len(across)
 
 
 @njit(void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row), cache=True, nogil=True)

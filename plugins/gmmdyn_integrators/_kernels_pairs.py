@@ -16,19 +16,15 @@ from numba import float64, njit, void
 from gmmdyn.normal.compiled import cdf, cdf2, density
 from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._kernels_lines import noise as lines_noise
-from gmmdyn_integrators._pieces import PAIRS
+from gmmdyn_integrators._pieces import DRIFT_PAIRS, PAIRS
 
 # As in `_hinges.py`.
 _FAR = 40.0
 _NEAREST = 1e-15
 
-# The products of two units whose expectations are needed, numbered as in `Pieces.jumps`; the last
-# six for networks of two units only.
+# The products of two units whose expectations are needed, numbered as in `Pieces.jumps`.
 _LEFT = np.array(PAIRS)[:, 0].copy()
 _RIGHT = np.array(PAIRS)[:, 1].copy()
-_GENERAL = 9
-# As in `_straight.py`, which imports torch: how fast the weight of a shared correction falls.
-_ALIKE = 8.0
 
 _cube = float64[:, :, ::1]
 _rows = float64[:, ::1]
@@ -133,8 +129,8 @@ def moments(
         labels: shape `(N,)`.
         factor: of the covariances, shape `(N, K, K)`.
         along: direction of the lines, shape `(K,)`.
-        across: points across it, shape `(S, K)`; none leaves out the part of the noise that needs
-            them.
+        across: points across it, shape `(S, K)`; without any, the noise of more than two units is
+            left as it is.
         kinks: as in `Pieces`.
         offsets: as in `Pieces`.
         slopes: as in `Pieces`.
@@ -148,11 +144,10 @@ def moments(
     """
     count, hidden = mean.shape
     edges = len(kinks) + 1
-    functions = len(_LEFT) if hidden == 2 else _GENERAL
+    functions = len(_LEFT) if hidden == 2 else DRIFT_PAIRS
     single, pair = np.empty((8, hidden)), np.empty(len(_LEFT))
     alpha, deviation = np.empty((hidden, edges)), np.empty(hidden)
-    x, others = np.empty((3, 3)), np.empty(hidden)
-    total, known = np.empty((hidden, hidden)), np.empty((hidden, hidden))
+    x = np.empty((3, 3))
     empty = np.empty(edges, np.bool_)
     for j in range(edges):
         empty[j] = not np.any(jumps[:, j])
@@ -177,17 +172,16 @@ def moments(
                 for f in range(8):
                     p = jumps[f, j]
                     single[f, k] += p[0] * up + p[1] * first + p[2] * second
-            others[k] = v[k] * single[1, k]
-            output += others[k]
+            output += v[k] * single[1, k]
         pmse[n] = 0.5 * y * y - y * output
         for k in range(hidden):
             drive[n, k] = y * single[0, k] - v[k] * single[2, k]
             signal[n, k] = y * single[1, k] - v[k] * single[4, k]
             pmse[n] += 0.5 * v[k] * v[k] * single[4, k]
             steep[n, k] = single[0, k]
-            rest = y - output + others[k]
-            noise[n, k, k] = rest * rest * single[5, k]
-            noise[n, k, k] += v[k] * (v[k] * single[7, k] - 2.0 * rest * single[6, k])
+            if hidden == 1:
+                noise[n, k, k] = y * y * single[5, k]
+                noise[n, k, k] += v[k] * (v[k] * single[7, k] - 2.0 * y * single[6, k])
             stein[n, k, k] = -v[k] * single[5, k]
             for j in range(len(kinks)):
                 if deviation[k] == 0.0:
@@ -222,16 +216,16 @@ def moments(
                 signal[n, k] -= v[i] * pair[3]
                 signal[n, i] -= v[k] * pair[3]
                 pmse[n] += v[k] * v[i] * pair[3]
-                rest = y - output + others[k] + others[i]
-                noise[n, k, i] = (
-                    rest * rest * pair[0]
-                    - 2.0 * rest * (v[k] * pair[4] + v[i] * pair[5])
-                    + v[k] * v[k] * pair[6]
-                    + v[i] * v[i] * pair[7]
-                    + 2.0 * v[k] * v[i] * pair[8]
-                )
                 if hidden == 2:
-                    # Two units are all there are: nothing is left for the lines.
+                    # Delta is quadratic in two units, whose moments are known.
+                    noise[n, k, i] = (
+                        y * y * pair[0]
+                        - 2.0 * y * (v[k] * pair[4] + v[i] * pair[5])
+                        + v[k] * v[k] * pair[6]
+                        + v[i] * v[i] * pair[7]
+                        + 2.0 * v[k] * v[i] * pair[8]
+                    )
+                    noise[n, i, k] = noise[n, k, i]
                     noise[n, k, k] = (
                         y * y * single[5, k]
                         + v[k] * v[k] * single[7, k]
@@ -250,23 +244,4 @@ def moments(
             noise[n, :, :] = 2.0 * slopes[0] ** 2 * pmse[n]
             continue
         if len(across) > 0 and hidden > 2:
-            total[:] = 0.0
-            known[:] = 0.0
-            lines_noise(
-                m, factor[n], v, y, kinks, offsets, slopes, along, across, others, total, known
-            )
-            for k in range(hidden):
-                for i in range(k, hidden):
-                    known[k, i] = noise[n, k, i] - known[k, i]
-                    noise[n, k, i] += total[k, i]
-            # See `_straight.with_noise_of`.
-            for k in range(hidden):
-                for i in range(k + 1, hidden):
-                    outer = deviation[k] * deviation[i]
-                    rho = covariance[n, k, i] / outer if outer > 0.0 else 0.0
-                    alike = min(max(rho, 0.0), 1.0) ** _ALIKE
-                    mean_error = 0.5 * (known[k, k] + known[i, i])
-                    noise[n, k, i] += alike * (mean_error - known[k, i])
-        for k in range(hidden):
-            for i in range(k):
-                noise[n, k, i] = noise[n, i, k]
+            lines_noise(m, factor[n], v, y, kinks, offsets, slopes, along, across, noise[n])

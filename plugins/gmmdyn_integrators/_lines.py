@@ -82,43 +82,27 @@ def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
     return Lines(edges, slope, v * constant, v * linear)
 
 
-def rest_of_noise(lines: Lines, labels: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return the lines' means of g'_k g'_l (Delta² - Delta_kl²) and g'_k g'_l Delta_kl².
+def noise(lines: Lines, labels: Tensor) -> Tensor:
+    r"""Return the mean over lines of the integrals of g'_k g'_l Delta² along them.
 
-    Delta_kl is the error signal with all units but k and l at their means. Its part of the noise
-    involves two units and is known, so that only the difference is left to the lines.
+    An average of squares with positive weights: positive semi-definite whatever the lines.
 
     Args:
         lines: the network along lines.
         labels: y, shape `(C,)`.
-        others: v_k E[g_k], shape `(..., C, K)`.
 
     Returns:
-        The rest and the lines' idea of what is known, each of shape `(..., C, K, K)`.
+        The noise, shape `(..., C, K, K)`.
     """
     cdf, dens = torch.special.ndtr(lines.edges), density(lines.edges)
     p0 = cdf.diff(dim=-1)  # integrals of s^n phi(s) over each interval, n = 0, 1, 2
     p1 = -dens.diff(dim=-1)
     p2 = p0 - (lines.edges * dens).diff(dim=-1)
-
-    def square(zeroth: Tensor, first: Tensor, power: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        return zeroth**2 * power[0] + 2 * zeroth * first * power[1] + first**2 * power[2]
-
-    y = labels[:, None, None]
-    whole = square(y - lines.constant.sum(-1), -lines.linear.sum(-1), (p0, p1, p2))
-    mean = others[..., None, None, :]  # (..., C, 1, 1, K)
-    offset = mean - lines.constant
-    rest = (y[..., None] - mean.sum(-1, keepdim=True)).unsqueeze(-1)
-    hidden = lines.slope.shape[-1]
-    # A unit with itself counts once.
-    once = 1 - torch.eye(hidden, dtype=offset.dtype, device=offset.device)
-    c0 = rest + offset.unsqueeze(-1) + once * offset.unsqueeze(-2)
-    c1 = -lines.linear.unsqueeze(-1) - once * lines.linear.unsqueeze(-2)
-    wide = (p0[..., None, None], p1[..., None, None], p2[..., None, None])
-    pair = square(c0, c1, wide)
-    slopes = lines.slope.unsqueeze(-1) * lines.slope.unsqueeze(-2)
-    rest_mean = (slopes * (whole[..., None, None] - pair)).sum(-3).mean(-3)
-    return rest_mean, (slopes * pair).sum(-3).mean(-3)
+    d0, d1 = labels[:, None, None] - lines.constant.sum(-1), -lines.linear.sum(-1)
+    square = (d0**2 * p0 + 2 * d0 * d1 * p1 + d1**2 * p2).clamp_min(0)  # (..., C, S, I)
+    slope = lines.slope.flatten(-3, -2)  # (..., C, S I, K)
+    weighted = slope * square.flatten(-2).unsqueeze(-1)
+    return (weighted.mT @ slope) / square.shape[-2]
 
 
 def wrong(lines: Lines, y: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from gmmdyn.interfaces import Activation
 
 # The polynomials of one unit, in the order of `Pieces.jumps`.
 SLOPE, VALUE, SLOPE_VALUE, SLOPE_VALUE2, VALUE2, SLOPE2, SLOPE2_VALUE, SLOPE2_VALUE2 = range(8)
-# The products of two units whose expectations are needed, by the numbers of `Pieces.jumps`; the
-# last six for networks of two units only.
+# The products of two units whose expectations are needed, by the numbers of `Pieces.jumps`: the
+# first ones for the drift and the pmse, all of them for the noise of a network of two units.
+DRIFT_PAIRS = 4
 PAIRS = (
-    *((0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (0, 2), (3, 0), (0, 3), (2, 2)),
-    *((5, 1), (6, 1), (5, 4), (1, 5), (1, 6), (4, 5)),
+    *((0, 0), (0, 1), (1, 0), (1, 1)),
+    *((2, 0), (0, 2), (3, 0), (0, 3), (2, 2), (5, 1), (6, 1), (5, 4), (1, 5), (1, 6), (4, 5)),
 )
 
 

@@ -18,9 +18,10 @@ from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import covariance_factor
 from gmmdyn_integrators._obstacles import refuse
 
-# Solvers try states a little outside of the possible ones, when Q is singular, and take them back:
-# the moments put up with it. The errors of a state that was reached do not.
-TRIAL_SLACK, STATE_SLACK = 1e-3, 1e-6
+# The dynamics keeps Q possible, but a solver knows it to its tolerance only: at a singular Q its
+# trials, and the states it records, lie a little outside. They are taken as the nearest possible
+# ones, at which the noise, positive semi-definite, leads back.
+TRIAL_SLACK = STATE_SLACK = 1e-3
 
 
 def local_fields(fields: Fields, z: Tensor, slack: float) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor
 from gmmdyn.interfaces import Fields, Moments
 from gmmdyn.normal import density
 from gmmdyn_integrators._hinges import Units, units
-from gmmdyn_integrators._lines import Lines, rest_of_noise
 from gmmdyn_integrators._pieces import (
     PAIRS,
     SLOPE,
@@ -24,24 +23,19 @@ from gmmdyn_integrators._pieces import (
     Pieces,
 )
 
-# How fast the weight of `with_noise_of` falls with the correlation of two units.
-ALIKE = 8
-
 
 class Exact(NamedTuple):
     """What pairs of units determine.
 
     Attributes:
-        moments: all moments; of the noise, for more than two units, the part of two at a time.
+        moments: all moments; of more than two units with kinks, a noise of 0.
         pmse: shape `(..., C)`.
         slope: E[g'], shape `(..., C, K)`.
-        outputs: v_k E[g_k], shape `(..., C, K)`.
     """
 
     moments: Moments
     pmse: Tensor
     slope: Tensor
-    outputs: Tensor
 
 
 def moments(pieces: Pieces, fields: Fields) -> Exact:
@@ -58,7 +52,7 @@ def moments(pieces: Pieces, fields: Fields) -> Exact:
     covariance = fields.covariance.expand(*shape, shape[-1])
     found = units(pieces, fields.mean, covariance)
     single = found.single
-    pair = dict(zip(PAIRS, found.pair, strict=True))
+    pair = dict(zip(PAIRS, found.pair, strict=False))
     y = fields.labels.to(fields.mean)[:, None]
     v = fields.readout.unsqueeze(-2)  # (..., 1, K)
 
@@ -81,31 +75,7 @@ def moments(pieces: Pieces, fields: Fields) -> Exact:
         stein=torch.diag_embed(curvature) - slopes * v.unsqueeze(-2),
         readout=y * single[VALUE] - applied(both_values),
     )
-    return Exact(all_moments, pmse, single[SLOPE], outputs)
-
-
-def with_noise_of(lines: Lines, exact: Exact, fields: Fields) -> Moments:
-    r"""Add the rest of the noise, which is left to lines.
-
-    What the lines get wrong of the known part is known, and taken out of each entry; but what parts
-    two units that have become nearly one is n_kk - 2 n_kl + n_ll, which is small and never
-    negative. So a pair of correlation rho takes over the correction of its diagonal entries by
-    the weight rho^8, and what is left of that difference is the lines' own, up to the square of the
-    angle between the units.
-    """
-    rest, seen = rest_of_noise(lines, fields.labels.to(fields.mean), exact.outputs)
-    noise = exact.moments.noise
-    error = noise - seen
-    own = error.diagonal(dim1=-2, dim2=-1)
-    variance = fields.covariance.diagonal(dim1=-2, dim2=-1)
-    there = variance > 0
-    deviation = torch.where(there, variance, torch.ones_like(variance)).sqrt()
-    outer = deviation.unsqueeze(-1) * deviation.unsqueeze(-2)
-    moving = there.unsqueeze(-1) & there.unsqueeze(-2)
-    rho = torch.where(moving, fields.covariance / outer, torch.zeros_like(outer))
-    alike = rho.clamp(0, 1) ** ALIKE
-    shared = 0.5 * (own.unsqueeze(-1) + own.unsqueeze(-2))
-    return exact.moments._replace(noise=noise + rest + alike * (shared - error))
+    return Exact(all_moments, pmse, single[SLOPE])
 
 
 def _noise(
@@ -116,32 +86,30 @@ def _noise(
     v: Tensor,
     pmse: Tensor,
 ) -> Tensor:
-    """Return E[g'_k g'_l Delta_kl²], Delta_kl with all units but k and l at their means."""
-    single = found.single
+    """Return E[g'_k g'_l Delta²] of one or two units or of any number without kinks; else 0."""
+    single, slopes = found.single, pair[SLOPE, SLOPE]
     if not len(pieces.kinks):
         square = 2 * float(pieces.slopes[0]) ** 2 * pmse
-        wide: Tensor = square[..., None, None].expand_as(pair[SLOPE, SLOPE])
-        return wide
-    outputs = v * single[VALUE]
-    rest = y - outputs.sum(-1, keepdim=True) + outputs  # without unit k
-    vk, vl = v.unsqueeze(-1), v.unsqueeze(-2)
-    without = rest.unsqueeze(-1) + outputs.unsqueeze(-2)
+        return square[..., None, None].expand_as(slopes)
+    own = y**2 * single[SLOPE2] - 2 * y * v * single[SLOPE2_VALUE]
+    own = own + v**2 * single[SLOPE2_VALUE2]
+    if v.shape[-1] == 1:
+        return own.unsqueeze(-1)
+    if v.shape[-1] > 2:
+        return torch.zeros_like(slopes)
+    # Delta is quadratic in two units, whose moments are known.
+    y, vk, vl = y.unsqueeze(-1), v.unsqueeze(-1), v.unsqueeze(-2)
     apart = (
-        without**2 * pair[SLOPE, SLOPE]
-        - 2 * without * (vk * pair[SLOPE_VALUE, SLOPE] + vl * pair[SLOPE, SLOPE_VALUE])
+        y**2 * slopes
+        - 2 * y * (vk * pair[SLOPE_VALUE, SLOPE] + vl * pair[SLOPE, SLOPE_VALUE])
         + vk**2 * pair[SLOPE_VALUE2, SLOPE]
         + vl**2 * pair[SLOPE, SLOPE_VALUE2]
         + 2 * vk * vl * pair[SLOPE_VALUE, SLOPE_VALUE]
     )
-    if v.shape[-1] == 2:
-        rest = y  # two units are all there are: none is put at its mean
-    alone = rest**2 * single[SLOPE2] - 2 * rest * v * single[SLOPE2_VALUE]
-    alone = alone + v**2 * single[SLOPE2_VALUE2]
-    if v.shape[-1] == 2:
-        cross = y.unsqueeze(-1) * pair[SLOPE2, VALUE] - vk * pair[SLOPE2_VALUE, VALUE]
-        alone = alone + (vl**2 * pair[SLOPE2, VALUE2] - 2 * vl * cross).sum(-1)
-    same = torch.eye(v.shape[-1], dtype=torch.bool, device=v.device)
-    return torch.where(same, torch.diag_embed(alone), apart)
+    cross = y * pair[SLOPE2, VALUE] - vk * pair[SLOPE2_VALUE, VALUE]
+    own = own + (vl**2 * pair[SLOPE2, VALUE2] - 2 * vl * cross).sum(-1)
+    same = torch.eye(2, dtype=torch.bool, device=v.device)
+    return torch.where(same, torch.diag_embed(own), apart)
 
 
 def _curvature(pieces: Pieces, fields: Fields, covariance: Tensor) -> Tensor:

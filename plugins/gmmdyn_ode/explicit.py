@@ -77,7 +77,8 @@ def integrate_explicitly(
                 where = float(solver.t)
                 reached = torch.from_numpy(solver.y)
                 if solver.status == "failed":
-                    raise StoppedError(where, why_stuck(reached, torch.tensor(bound)))
+                    why = rate.trouble or why_stuck(reached, torch.tensor(bound))
+                    raise StoppedError(where, why)
                 if np.abs(solver.y).max() > bound:
                     raise StoppedError(where, BLOW_UP)
                 if recorded[len(states)] <= where:
@@ -99,6 +100,7 @@ class _Rate:
         self._function = function
         self._limit = limit
         self.evaluations = 0
+        self.trouble = ""
 
     def __call__(self, time: float, state: np.ndarray) -> np.ndarray:
         if self.evaluations >= self._limit:
@@ -108,7 +110,9 @@ class _Rate:
         try:
             rate = self._function(now, torch.from_numpy(state)).numpy()
         except NotPositiveError as error:
-            raise not_a_state(time, error) from None
+            # A trial that is no state: the step is taken back and shortened.
+            self.trouble = not_a_state(error)
+            return np.full_like(state, np.nan)
         if not np.isfinite(rate).all():
             raise StoppedError(time, BLOW_UP)
         return np.asarray(rate)

@@ -63,9 +63,9 @@ class StoppedError(GmmdynError, RuntimeError):
         self.reason = reason
 
 
-def not_a_state(time: float, error: NotPositiveError) -> StoppedError:
+def not_a_state(error: NotPositiveError) -> str:
     """Return why a solver stops where a trial state has no fields."""
-    return StoppedError(time, f"{error} Tighten `rtol` and `atol`, or shorten `step`")
+    return f"{error} Tighten `rtol` and `atol`, or shorten `step`"
 
 
 class Options(NamedTuple):
@@ -128,7 +128,7 @@ class _Counted(torch.nn.Module):
         try:
             rate = self.function(t, y)
         except NotPositiveError as error:
-            raise not_a_state(float(t), error) from None
+            raise StoppedError(float(t), not_a_state(error)) from None
         if not bool(torch.isfinite(rate).all()):
             raise StoppedError(float(t), BLOW_UP)
         return rate

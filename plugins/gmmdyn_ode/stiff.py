@@ -26,6 +26,7 @@ from gmmdyn_ode.solver import (
     StoppedError,
     bound_of,
     integrate,
+    not_a_state,
 )
 
 Function = Callable[[Tensor, Tensor], Tensor]
@@ -206,7 +207,7 @@ class _Counted:
             now = torch.tensor(time, dtype=torch.float64)
             rate = self._function(now, torch.from_numpy(np.array(state))).numpy()
         except NotPositiveError as error:
-            self.trouble = f"{error} Tighten `rtol` and `atol`"
+            self.trouble = not_a_state(error)
             return np.full_like(state, np.nan)
         if not np.isfinite(rate).all():
             self.trouble = BLOW_UP
@@ -218,7 +219,7 @@ class _Counted:
         try:
             slope = jacobian(self._function, time, torch.from_numpy(np.array(state)))
         except NotPositiveError as error:
-            raise StoppedError(time, f"{error} Tighten `rtol` and `atol`") from None
+            raise StoppedError(time, not_a_state(error)) from None
         if not bool(torch.isfinite(slope).all()):
             raise StoppedError(time, self.trouble)
         return np.asarray(slope.numpy())

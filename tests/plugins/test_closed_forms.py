@@ -320,5 +320,5 @@ def test_two_units_leave_nothing_to_the_lines():
         readout=problem.readout[:2],
     )
     one = prepared("preintegrated", 2, log2_lines=4).moments(pair).noise
-    many = prepared("preintegrated", 3, log2_lines=14).moments(problem).noise[:, :2, :2]
+    many = prepared("preintegrated", 3, log2_lines=16).moments(problem).noise[:, :2, :2]
     torch.testing.assert_close(one, many, rtol=0, atol=3e-4)
