@@ -62,11 +62,16 @@ class ConvergenceError(GmmdynError, RuntimeError):
 
     Attributes:
         partial: what had been computed by then, or None.
+        status: why, in a word that a program can look at: `"evaluations"` (it took all that were
+            allowed), `"blow-up"`, `"stuck"` (its step vanished), `"no state"` (a covariance that
+            is none) or `"residual"` (a search that ended far from a root); empty where there is
+            none.
     """
 
-    def __init__(self, message: str, partial: Trajectory | None = None) -> None:
+    def __init__(self, message: str, partial: Trajectory | None = None, status: str = "") -> None:
         super().__init__(message)
         self.partial = partial
+        self.status = status
 
 
 class DivergenceError(ConvergenceError):

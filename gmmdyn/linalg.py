@@ -40,6 +40,38 @@ def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
     return _root(covariance, slack)[0]
 
 
+def field_factor(covariance: Tensor, slack: float = 1e-3) -> Tensor:
+    """Return a square root of the covariance of local fields, as good for small units as for large.
+
+    The covariance is divided by the deviations before its root is taken and the rows of the root
+    multiplied by them: a unit a thousand times smaller than another keeps all digits of its
+    direction, and the root does not depend on the units in which a field is measured.
+
+    Args:
+        covariance: shape `(..., n, n)`, symmetric.
+        slack: how far outside of the possible it may lie, as of `covariance_factor`; the root is
+            that of a possible matrix near it.
+
+    Returns:
+        F with F Fᵀ the covariance, shape `(..., n, n)`; rows of fields without variance are 0.
+
+    Raises:
+        NotPositiveError: if an eigenvalue is negative beyond the slack.
+    """
+    variance = covariance.diagonal(dim1=-2, dim2=-1)
+    moves = variance > 0
+    deviation = torch.where(moves, variance, torch.ones_like(variance)).sqrt()
+    together = moves.unsqueeze(-1) & moves.unsqueeze(-2)
+    correlation = covariance / (deviation.unsqueeze(-1) * deviation.unsqueeze(-2))
+    correlation = torch.where(together, correlation, torch.zeros_like(correlation)).clamp(-1, 1)
+    least = torch.linalg.eigvalsh(correlation.detach())[..., 0]
+    if bool((least < -slack).any()) or bool((variance < 0).any()):
+        # Units that are nothing to within a tolerance have any correlations.
+        covariance_factor(covariance.detach(), slack)
+    root = covariance_factor(correlation, torch.inf)
+    return torch.where(moves, deviation, torch.zeros_like(deviation)).unsqueeze(-1) * root
+
+
 def _root(covariance: Tensor, slack: float) -> tuple[Tensor, Tensor, Tensor]:
     """Return the square root, its eigenvalues and its eigenvectors."""
     values, vectors = torch.linalg.eigh(covariance)

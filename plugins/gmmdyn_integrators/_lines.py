@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn.interfaces import Fields
-from gmmdyn.linalg import covariance_factor
+from gmmdyn.linalg import field_factor
 from gmmdyn.normal import density
 
 # Beyond this many standard deviations the normal density underflows.
@@ -58,15 +58,15 @@ def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
         fields: the distribution of the local fields and the network.
         along: unit vectors u, shape `(..., C, K)`, or anything that broadcasts to it.
         points: standard normal points, shape `(S, K - 1)`.
-        slack: as of `covariance_factor`.
+        slack: as of `field_factor`.
 
     Returns:
         The network along each line.
     """
     activation = fields.activation
-    factor = covariance_factor(fields.covariance, slack)
+    factor = field_factor(fields.covariance, slack)
     place = across(along, points)
-    start = (fields.mean.unsqueeze(-2) + place @ factor).unsqueeze(-2)  # (..., C, S, 1, K)
+    start = (fields.mean.unsqueeze(-2) + place @ factor.mT).unsqueeze(-2)  # (..., C, S, 1, K)
     pace = (factor @ along.unsqueeze(-1)).squeeze(-1)[..., None, None, :]
     safe = torch.where(pace == 0, torch.full_like(pace, 1e-300), pace)
     breaks = [((kink - start) / safe).clamp(-_FAR, _FAR) for kink in activation.kinks]
@@ -102,7 +102,8 @@ def noise(lines: Lines, labels: Tensor) -> Tensor:
     square = (d0**2 * p0 + 2 * d0 * d1 * p1 + d1**2 * p2).clamp_min(0)  # (..., C, S, I)
     slope = lines.slope.flatten(-3, -2)  # (..., C, S I, K)
     weighted = slope * square.flatten(-2).unsqueeze(-1)
-    return (weighted.mT @ slope) / square.shape[-2]
+    total: Tensor = weighted.mT @ slope
+    return total / square.shape[-2]
 
 
 def wrong(lines: Lines, y: Tensor) -> Tensor:

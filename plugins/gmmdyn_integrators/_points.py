@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
-from gmmdyn.linalg import covariance_factor
+from gmmdyn.linalg import field_factor
 from gmmdyn_integrators._obstacles import refuse
 
 # The dynamics keeps Q possible, but a solver knows it to its tolerance only: at a singular Q its
@@ -30,13 +30,13 @@ def local_fields(fields: Fields, z: Tensor, slack: float) -> Tensor:
     Args:
         fields: the distribution of the local fields.
         z: standard normal points, shape `(S, K)`.
-        slack: as of `covariance_factor`.
+        slack: as of `field_factor`.
 
     Returns:
         Local fields, shape `(..., C, S, K)`.
     """
     z = z.to(fields.mean)
-    return fields.mean.unsqueeze(-2) + z @ covariance_factor(fields.covariance, slack)
+    return fields.mean.unsqueeze(-2) + z @ field_factor(fields.covariance, slack).mT
 
 
 def output_of(fields: Fields, g: Tensor) -> Tensor:

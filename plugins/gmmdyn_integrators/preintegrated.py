@@ -21,7 +21,7 @@ from torch import Tensor
 
 from gmmdyn import Loss, checks
 from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
-from gmmdyn.linalg import covariance_factor
+from gmmdyn.linalg import field_factor
 from gmmdyn_integrators import _straight
 from gmmdyn_integrators._compiled import may_compile, rows
 from gmmdyn_integrators._lines import across, cut, noise, wrong
@@ -156,8 +156,8 @@ class PreIntegrated(Integrator):
         # Along the mean gradient of the output its sign changes once, at a place that moves little
         # from line to line; a network without one takes the fixed direction.
         gradient = fields.readout.unsqueeze(-2) * slope  # (..., C, K)
-        factor = covariance_factor(fields.covariance, STATE_SLACK)
-        along = (factor @ gradient.unsqueeze(-1)).squeeze(-1)
+        factor = field_factor(fields.covariance, STATE_SLACK)
+        along = (factor.mT @ gradient.unsqueeze(-1)).squeeze(-1)
         length = along.norm(dim=-1, keepdim=True)
         lost = length <= 1e-9 * fields.readout.norm(dim=-1)[..., None, None]
         along = torch.where(
@@ -191,7 +191,7 @@ class PreIntegrated(Integrator):
 
         shape = tuple(fields.mean.shape)
         square = (*shape, shape[-1])
-        factor = covariance_factor(fields.covariance, TRIAL_SLACK)
+        factor = field_factor(fields.covariance, TRIAL_SLACK)
         drive, signal, slope = (torch.empty(shape, dtype=torch.float64) for _ in range(3))
         noise, stein = (torch.empty(square, dtype=torch.float64) for _ in range(2))
         pmse = torch.empty(shape[:-1], dtype=torch.float64)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from gmmdyn import Trajectory
-from gmmdyn.errors import ConvergenceError
+from gmmdyn.errors import ConvergenceError, NotPositiveError
 from gmmdyn.interfaces import Integrator
+from gmmdyn_ode.chart import MakeChart, chart_of, identity
 from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.equations import Equations, S
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.recording import Record, concluded, record
-from gmmdyn_ode.solver import Options, Solution
+from gmmdyn_ode.solver import Options, Solution, StoppedError, not_a_state
 from gmmdyn_ode.stiff import follow
 
 
@@ -43,18 +46,30 @@ def solve_alone(
     with torch.no_grad():
         if isinstance(problem, Problem):
             modes = Dynamics(problem, integrator)
-            solution, found = _solved(modes, problem.initial, times, options, problem.knots, smooth)
+            how = options, problem.knots, smooth, chart_of(problem)
+            solution, found = _solved(modes, problem.initial, times, *how)
         else:
             matrices = MatrixDynamics(problem, integrator)
-            solution, found = _solved(
-                matrices, problem.initial, times, options, problem.knots, smooth
-            )
-    about = {**about, "evaluations": solution.evaluations, "stiff_from": solution.stiff_from}
+            how = options, problem.knots, smooth, identity
+            solution, found = _solved(matrices, problem.initial, times, *how)
+    rest = solution.rest
+    about = {
+        **about,
+        "evaluations": solution.evaluations,
+        "stiff_from": solution.stiff_from,
+        "at_rest": None if rest is None else rest._asdict(),
+    }
     return concluded(times[: len(solution.states)], found, about, solution.stopped)
 
 
 def _solved(
-    equations: Equations[S], start: S, times: Tensor, options: Options, kinks: Tensor, smooth: bool
+    equations: Equations[S],
+    start: S,
+    times: Tensor,
+    options: Options,
+    kinks: Tensor,
+    smooth: bool,
+    make_chart: MakeChart,
 ) -> tuple[Solution, Record | None]:
     solution = follow(
         lambda t, flat: equations.derivative(t, start.unpack(flat)).pack(),
@@ -64,7 +79,22 @@ def _solved(
         kinks,
         start.sizes(),
         smooth,
+        make_chart,
     )
     if not solution.states:
         return solution, None
-    return solution, record(solution.states, start, equations)
+    try:
+        return solution, record(solution.states, start, equations)
+    except NotPositiveError as error:
+        measured = list(takewhile(partial(_has_errors, equations, start), solution.states))
+        stopped = StoppedError(float(times[len(measured)]), *not_a_state(error))
+        solution = solution._replace(states=measured, stopped=stopped)
+        return solution, record(measured, start, equations) if measured else None
+
+
+def _has_errors(equations: Equations[S], start: S, flat: Tensor) -> bool:
+    try:
+        equations.errors(start.unpack(flat))
+    except NotPositiveError:
+        return False
+    return True

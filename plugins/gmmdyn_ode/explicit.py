@@ -20,11 +20,11 @@ from torch import Tensor
 from gmmdyn.errors import NotPositiveError
 from gmmdyn_ode.solver import (
     BLOW_UP,
-    EXHAUSTED,
     Options,
     Solution,
     StoppedError,
     bound_of,
+    exhausted,
     not_a_state,
     why_stuck,
 )
@@ -78,9 +78,9 @@ def integrate_explicitly(
                 reached = torch.from_numpy(solver.y)
                 if solver.status == "failed":
                     why = rate.trouble or why_stuck(reached, torch.tensor(bound))
-                    raise StoppedError(where, why)
+                    raise StoppedError(where, *why)
                 if np.abs(solver.y).max() > bound:
-                    raise StoppedError(where, BLOW_UP)
+                    raise StoppedError(where, *BLOW_UP)
                 if recorded[len(states)] <= where:
                     between = solver.dense_output()
                     while len(states) < len(recorded) and recorded[len(states)] <= where:
@@ -100,19 +100,21 @@ class _Rate:
         self._function = function
         self._limit = limit
         self.evaluations = 0
-        self.trouble = ""
+        self.trouble: tuple[str, str] | None = None
 
     def __call__(self, time: float, state: np.ndarray) -> np.ndarray:
         if self.evaluations >= self._limit:
-            raise StoppedError(time, EXHAUSTED.format(limit=self._limit))
+            raise exhausted(time, self._limit)
         self.evaluations += 1
         now = torch.tensor(time, dtype=torch.float64)
         try:
             rate = self._function(now, torch.from_numpy(state)).numpy()
         except NotPositiveError as error:
-            # A trial that is no state: the step is taken back and shortened.
             self.trouble = not_a_state(error)
+            if self.evaluations == 1:
+                raise StoppedError(time, *self.trouble) from None
+            # A trial that is no state: the step is taken back and shortened.
             return np.full_like(state, np.nan)
         if not np.isfinite(rate).all():
-            raise StoppedError(time, BLOW_UP)
+            raise StoppedError(time, *BLOW_UP)
         return np.asarray(rate)

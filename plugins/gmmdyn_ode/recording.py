@@ -107,7 +107,7 @@ def concluded(
         trajectory = Trajectory(times.cpu().numpy(), curves, "theory", errors, metadata)
     if stopped is None and trajectory is not None:
         return trajectory
-    when, why = "the start", "there was no state to begin with"
+    when, why, status = "the start", "there was no state to begin with", "no state"
     if stopped is not None:
-        when, why = f"t = {stopped.time:.6g}", stopped.reason
-    return ConvergenceError(f"the theory `ode` stopped at {when}: {why}.", trajectory)
+        when, why, status = f"t = {stopped.time:.6g}", stopped.reason, stopped.status
+    return ConvergenceError(f"the theory `ode` stopped at {when}: {why}.", trajectory, status)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmmdyn_ode.solver import BLOW_UP, EXHAUSTED, Options, StoppedError, bound_of, why_stuck
+from gmmdyn_ode.solver import BLOW_UP, Options, StoppedError, bound_of, exhausted, why_stuck
 
 Field = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -131,10 +131,10 @@ def integrate_rows(
             evaluations[row] = spent
             counts[row] = int((~states[row, :, 0].isnan()).sum())
             if not done[i]:
-                reason = EXHAUSTED.format(limit=options.max_evaluations)
+                stopped[row] = exhausted(float(t[i]), options.max_evaluations)
                 if huge[i] or stuck[i]:
-                    reason = BLOW_UP if huge[i] else why_stuck(y[i], bound[row])
-                stopped[row] = StoppedError(float(t[i]), reason)
+                    why = BLOW_UP if huge[i] else why_stuck(y[i], bound[row])
+                    stopped[row] = StoppedError(float(t[i]), *why)
         rows, t, y, f, h, position = (part[going] for part in (rows, t, y, f, h, position))
     return Rows(states, counts, evaluations, stopped)
 

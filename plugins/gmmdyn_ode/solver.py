@@ -26,16 +26,20 @@ FIXED = ("euler", "midpoint", "rk4", "heun3")
 # No order parameter of a run that goes well is this many times the largest one of the start.
 _HUGE = 1e6
 
-# Why a solver stops, and what to do.
+# Why a solver stops and what to do, and the word for it that an error carries.
 EXHAUSTED = (
     "it took the {limit} evaluations allowed; loosen `rtol` and `atol`, take a smooth integrator "
     "or a fixed step (`method='rk4', step=…`), or raise `max_evaluations`"
 )
 BLOW_UP = (
     "the order parameters grew beyond all bounds; lower the learning rate, or the step of a "
-    "fixed-step method"
+    "fixed-step method",
+    "blow-up",
 )
-STUCK = "its step became too small to go on; loosen `rtol` and `atol`, or take a smooth integrator"
+STUCK = (
+    "its step became too small to go on; loosen `rtol` and `atol`, or take a smooth integrator",
+    "stuck",
+)
 
 
 def bound_of(initial: Tensor) -> Tensor:
@@ -43,8 +47,8 @@ def bound_of(initial: Tensor) -> Tensor:
     return _HUGE * initial.detach().abs().amax(-1).clamp_min(1.0)
 
 
-def why_stuck(state: Tensor, bound: Tensor) -> str:
-    """Return why the step has become too small, for one state."""
+def why_stuck(state: Tensor, bound: Tensor) -> tuple[str, str]:
+    """Return why the step has become too small, for one state, and the word for it."""
     # Growth that ends at a finite time ends there before it can pass the bound.
     return BLOW_UP if float(state.abs().max()) > 1e-3 * float(bound) else STUCK
 
@@ -55,17 +59,24 @@ class StoppedError(GmmdynError, RuntimeError):
     Attributes:
         time: where it was.
         reason: a clause that ends in what to do.
+        status: the word for it, of `ConvergenceError`.
     """
 
-    def __init__(self, time: float, reason: str) -> None:
+    def __init__(self, time: float, reason: str, status: str) -> None:
         super().__init__(reason)
         self.time = time
         self.reason = reason
+        self.status = status
 
 
-def not_a_state(error: NotPositiveError) -> str:
-    """Return why a solver stops where a trial state has no fields."""
-    return f"{error} Tighten `rtol` and `atol`, or shorten `step`"
+def exhausted(time: float, limit: int) -> StoppedError:
+    """Return the end of a solver that took all evaluations it was allowed."""
+    return StoppedError(time, EXHAUSTED.format(limit=limit), "evaluations")
+
+
+def not_a_state(error: NotPositiveError) -> tuple[str, str]:
+    """Return why a solver stops where a trial state has no fields, and the word for it."""
+    return f"{error} Tighten `rtol` and `atol`, or shorten `step`", "no state"
 
 
 class Options(NamedTuple):
@@ -86,6 +97,20 @@ class Options(NamedTuple):
     max_evaluations: int
 
 
+class Rest(NamedTuple):
+    """Where the flow came to rest.
+
+    Attributes:
+        time: from when on the state is repeated.
+        residual: the largest rate there, in units of 1/t.
+        tolerance: below which a flow is said to rest, if it is not unstable.
+    """
+
+    time: float
+    residual: float
+    tolerance: float
+
+
 class Solution(NamedTuple):
     """What was reached.
 
@@ -94,12 +119,14 @@ class Solution(NamedTuple):
         evaluations: of the right-hand side.
         stopped: why the solver ended early, or None.
         stiff_from: when an explicit method was given up for an implicit one, or None.
+        rest: where the flow came to rest before the last recorded time, or None.
     """
 
     states: list[Tensor]
     evaluations: int
     stopped: StoppedError | None
     stiff_from: float | None = None
+    rest: Rest | None = None
 
 
 class _Counted(torch.nn.Module):
@@ -123,21 +150,21 @@ class _Counted(torch.nn.Module):
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         if self.evaluations >= self.limit:
-            raise StoppedError(float(t), EXHAUSTED.format(limit=self.limit))
+            raise exhausted(float(t), self.limit)
         self.evaluations += 1
         try:
             rate = self.function(t, y)
         except NotPositiveError as error:
-            raise StoppedError(float(t), not_a_state(error)) from None
+            raise StoppedError(float(t), *not_a_state(error)) from None
         if not bool(torch.isfinite(rate).all()):
-            raise StoppedError(float(t), BLOW_UP)
+            raise StoppedError(float(t), *BLOW_UP)
         return rate
 
     def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
         """Keep the state at the start of a step if that is a recorded time (torchdiffeq's hook)."""
         self.last = t0, y0
         if bool((y0.detach().abs().amax(-1) > self.bound).any()):
-            raise StoppedError(float(t0), BLOW_UP)
+            raise StoppedError(float(t0), *BLOW_UP)
         position = len(self.states)
         if position < len(self._times) and float(t0) >= self._times[position]:
             self.states.append(y0.detach().clone())
@@ -234,5 +261,5 @@ def integrate(
         return Solution(counted.states, counted.evaluations, stopped)
     except AssertionError:  # torchdiffeq's "underflow in dt"
         time, state = counted.last
-        why = StoppedError(float(time), why_stuck(state, counted.bound))
+        why = StoppedError(float(time), *why_stuck(state, counted.bound))
         return Solution(counted.states, counted.evaluations, why)

@@ -8,39 +8,29 @@ Jacobian matrix, which is found by differences, many columns in one evaluation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
-from scipy.integrate import BDF, LSODA, Radau
 from torch import Tensor
 
-from gmmdyn.errors import IncompatibleError, NotPositiveError
+from gmmdyn.errors import IncompatibleError
+from gmmdyn_ode.chart import MakeChart, identity
 from gmmdyn_ode.explicit import integrate_explicitly
+from gmmdyn_ode.implicit import IMPLICIT, ChartedField, Function, Step, implicit_steps
+from gmmdyn_ode.rest import RESTS_BELOW, at_rest, jacobian
 from gmmdyn_ode.solver import (
-    BLOW_UP,
-    STUCK,
     Options,
+    Rest,
     Solution,
     StoppedError,
-    bound_of,
     integrate,
-    not_a_state,
 )
 
-Function = Callable[[Tensor, Tensor], Tensor]
-
-_METHODS: dict[str, Any] = {"BDF": BDF, "Radau": Radau, "LSODA": LSODA}
-IMPLICIT = tuple(_METHODS)
 # What `auto` starts with, and what it turns to.
 _EXPLICIT, _STIFF = "dopri5", "BDF"
 # Numbers in a state beyond which its Jacobian is not formed.
 _LARGEST = 600
-# Columns of the Jacobian in one evaluation: more would hold all points of all of them in memory.
-_COLUMNS = 16
-# Relative to an entry, or to this where the entry is smaller: about the root of rounding.
-_DIFFERENCE, _SMALL = 1e-7, 1e-2
+# Accepted steps between two looks whether the flow has come to rest.
+_REST_PERIOD = 5
 # Accepted steps between two looks at the Jacobian, and the evaluations left that one is worth.
 _PERIOD, _WORTH = 25, 500
 # Step times rate of decay above which stability, not accuracy, limits dopri5 (its limit is 3.3).
@@ -55,7 +45,9 @@ class StiffError(StoppedError):
     """
 
     def __init__(self, time: float, state: Tensor) -> None:
-        super().__init__(time, "the problem is stiff; take an implicit method (`method='BDF'`)")
+        super().__init__(
+            time, "the problem is stiff; take an implicit method (`method='BDF'`)", "stiff"
+        )
         self.state = state
 
 
@@ -67,6 +59,7 @@ def follow(
     kinks: Tensor,
     sizes: list[int],
     smooth: bool,
+    make_chart: MakeChart = identity,
 ) -> Solution:
     """Solve y' = function(t, y) with any method.
 
@@ -78,6 +71,8 @@ def follow(
         kinks: as of `integrate`.
         sizes: as of `integrate`.
         smooth: whether the right-hand side has derivatives that differences can find.
+        make_chart: makes coordinates in which an implicit method works for a flat state; by default
+            the state itself.
 
     Returns:
         The solution.
@@ -85,15 +80,16 @@ def follow(
     Raises:
         IncompatibleError: if an implicit method is asked for where there is no Jacobian.
     """
-    known = smooth and len(sizes) == 1 and initial.numel() <= _LARGEST
+    count = make_chart(initial, torch.zeros_like(initial)).enter(initial).numel()
+    known = smooth and len(sizes) == 1 and count <= _LARGEST
     if options.method in IMPLICIT:
         if not known:
             raise IncompatibleError(
                 f"the method `{options.method}` needs the Jacobian matrix of a smooth right-hand "
                 f"side of at most {_LARGEST} numbers, and here it jumps, or there are "
-                f"{initial.numel()} or matrices among them; take `dopri5`."
+                f"{count} or matrices among them; take `dopri5`."
             )
-        return _implicitly(function, initial, times, options, kinks)
+        return _implicitly(function, initial, times, options, kinks, make_chart)
     explicit = options._replace(method=_EXPLICIT) if options.method == "auto" else options
     if explicit.method != _EXPLICIT or len(sizes) > 1:
         return integrate(function, initial, times, explicit, kinks, sizes)
@@ -106,29 +102,12 @@ def follow(
     left = torch.cat([torch.tensor([stiff.time], dtype=times.dtype), times[done:]])
     budget = max(options.max_evaluations - first.evaluations, 0)
     implicit = options._replace(method=_STIFF, max_evaluations=budget)
-    rest = _implicitly(function, stiff.state, left, implicit, kinks)
-    evaluations = first.evaluations + rest.evaluations
-    states = first.states + rest.states[1:]
-    return Solution(states, evaluations, rest.stopped, stiff.time)
-
-
-def jacobian(function: Function, time: float, state: Tensor) -> Tensor:
-    """Differentiate a right-hand side by one-sided differences.
-
-    Args:
-        function: the right-hand side; it takes states of shape `(m, n)` too.
-        time: t.
-        state: shape `(n,)`.
-
-    Returns:
-        The derivative of rate i by entry j, shape `(n, n)`.
-    """
-    now = torch.tensor(time, dtype=state.dtype)
-    size = _DIFFERENCE * state.abs().clamp_min(_SMALL)
-    shifted = torch.cat([state.unsqueeze(0), state + torch.diag(size)])
-    parts = torch.tensor_split(shifted, -(-len(shifted) // _COLUMNS))
-    rates = torch.cat([function(now, part) for part in parts])
-    return ((rates[1:] - rates[0]) / size.unsqueeze(1)).T
+    rest = _implicitly(function, stiff.state, left, implicit, kinks, make_chart)
+    return rest._replace(
+        states=first.states + rest.states[1:],
+        evaluations=first.evaluations + rest.evaluations,
+        stiff_from=stiff.time,
+    )
 
 
 class _Watch:
@@ -154,81 +133,46 @@ class _Watch:
 
 
 def _implicitly(
-    function: Function, initial: Tensor, times: Tensor, options: Options, kinks: Tensor
+    function: Function,
+    initial: Tensor,
+    times: Tensor,
+    options: Options,
+    kinks: Tensor,
+    make_chart: MakeChart,
 ) -> Solution:
-    """Solve with a method of SciPy, starting anew at each kink."""
+    """Solve with a method of SciPy, starting anew at each kink, until the flow comes to rest."""
+    field = ChartedField(function, options.max_evaluations)
     states = [initial]
-    counted = _Counted(function, options.max_evaluations)
     inside = kinks[(kinks > times[0]) & (kinks < times[-1])]
-    start, state, bound = float(times[0]), initial.numpy().copy(), float(bound_of(initial))
+    ends = sorted({*inside.tolist(), *times[-1:].tolist()})
+    start, state = float(times[0]), initial
+    how = options.method, options.rtol, options.atol
     try:
-        for end in sorted({*inside.tolist(), *times[-1:].tolist()}):
-            # A state that is none makes the rate NaN, and the method shortens its step.
-            with np.errstate(all="ignore"):
-                solver = _METHODS[options.method](
-                    counted.rate,
-                    start,
-                    state,
-                    end,
-                    rtol=options.rtol,
-                    atol=options.atol,
-                    jac=counted.jacobian,
-                )
-                while solver.status == "running":
-                    solver.step()
-                    if solver.status == "failed" or not np.isfinite(solver.y).all():
-                        raise StoppedError(float(solver.t), counted.trouble)
-                    if np.abs(solver.y).max() > bound:
-                        raise StoppedError(float(solver.t), BLOW_UP)
-                    between = solver.dense_output()
-                    for time in times[len(states) :].tolist():
-                        if time > solver.t:
-                            break
-                        states.append(torch.from_numpy(np.array(between(time))))
-            start, state = end, solver.y
+        for end in ends:
+            steps = implicit_steps(field, make_chart, start, state, end, *how)
+            for count, step in enumerate(steps, 1):
+                for time in times[len(states) :].tolist():
+                    if time > step.time:
+                        break
+                    states.append(field.state(step.between(time)))
+                if end == ends[-1] and count % _REST_PERIOD == 0:
+                    residual = resting(step, options)
+                    if residual is not None:
+                        states += [field.state(step.x)] * (len(times) - len(states))
+                        rest = Rest(step.time, residual, RESTS_BELOW)
+                        return Solution(states, field.evaluations, None, rest=rest)
+            start, state = end, field.state(step.x)
     except StoppedError as stopped:
-        return Solution(states, counted.evaluations, stopped)
-    return Solution(states, counted.evaluations, None)
+        return Solution(states, field.evaluations, stopped)
+    return Solution(states, field.evaluations, None)
 
 
-class _Counted:
-    """A right-hand side and its Jacobian as SciPy calls them, with a limit."""
-
-    def __init__(self, function: Function, limit: int) -> None:
-        self._function = function
-        self._limit = limit
-        self.evaluations = 0
-        self.trouble = STUCK
-
-    def rate(self, time: float, state: np.ndarray) -> np.ndarray:
-        """Return the right-hand side, NaN at a state that is none."""
-        self._count(time, 1)
-        try:
-            now = torch.tensor(time, dtype=torch.float64)
-            rate = self._function(now, torch.from_numpy(np.array(state))).numpy()
-        except NotPositiveError as error:
-            self.trouble = not_a_state(error)
-            return np.full_like(state, np.nan)
-        if not np.isfinite(rate).all():
-            self.trouble = BLOW_UP
-        return np.asarray(rate)
-
-    def jacobian(self, time: float, state: np.ndarray) -> np.ndarray:
-        """Return the Jacobian."""
-        self._count(time, len(state) + 1)
-        try:
-            slope = jacobian(self._function, time, torch.from_numpy(np.array(state)))
-        except NotPositiveError as error:
-            raise StoppedError(time, not_a_state(error)) from None
-        if not bool(torch.isfinite(slope).all()):
-            raise StoppedError(time, self.trouble)
-        return np.asarray(slope.numpy())
-
-    def _count(self, time: float, evaluations: int) -> None:
-        self.evaluations += evaluations
-        if self.evaluations > self._limit:
-            raise StoppedError(
-                time,
-                f"it took the {self._limit} evaluations allowed; loosen `rtol` and `atol`, or "
-                "raise `max_evaluations`",
-            )
+def resting(step: Step, options: Options) -> float | None:
+    """Return the size of dx/dt if the flow has come to rest at the end of a step, or None."""
+    rate = step.field(step.time, step.x)
+    residual = float(np.abs(rate).max())
+    if not residual < RESTS_BELOW:
+        return None
+    slopes = step.field.jacobian(step.time, step.x, central=True)
+    tolerance = options.atol + options.rtol * np.abs(step.x)
+    return residual if at_rest(rate, slopes, tolerance) else None

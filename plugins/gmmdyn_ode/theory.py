@@ -23,14 +23,14 @@ from gmmdyn_ode.blocks import commutes
 from gmmdyn_ode.choice import Choice
 from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.forms import problem_of
+from gmmdyn_ode.implicit import IMPLICIT
 from gmmdyn_ode.many import solve_together
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
 from gmmdyn_ode.modes import modes_of
 from gmmdyn_ode.parts import parts_of
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.recording import described
-from gmmdyn_ode.solver import ADAPTIVE, EXHAUSTED, FIXED, Options, increasing
-from gmmdyn_ode.stiff import IMPLICIT
+from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, increasing
 
 # Problems solved at once: more would not fit into memory with the points of a sampling integrator.
 _TOGETHER = 64
@@ -95,7 +95,7 @@ class ODE(Theory):
         self._step = None if step is None else checks.number("step", step, above=0)
         self._limit = checks.whole("max_evaluations", max_evaluations)
         self._device = _device(device)
-        self._choice = Choice(integrator, self._device)
+        self.choice = Choice(integrator, self._device)
         self._infinite = bool(infinite_dim)
         if self._device.type != "cpu" and method not in _ON_DEVICES:
             raise RangeError(f"the method `{method}` computes on the CPU: drop `device`.")
@@ -106,19 +106,20 @@ class ODE(Theory):
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         mixture, two_layer = parts_of(data_model, network, algorithm)
-        self._choice.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
+        self.choice.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
         if commutes(mixture):
             modes_of(mixture)
         else:
             check_size(mixture, two_layer)
 
-    def _problem(
+    def problem(
         self,
         data_model: DataModel,
         network: Network,
         algorithm: OnlineSGD,
         state: OrderParameters | None,
     ) -> Problem | MatrixProblem:
+        """Return what the equations of an experiment depend on; see `problem_of`."""
         problem = problem_of(data_model, network, algorithm, state)
         if self._infinite:
             problem = problem._replace(inverse_dim=torch.zeros_like(problem.inverse_dim))
@@ -132,7 +133,7 @@ class ODE(Theory):
 
     def _prepared(self, problem: Problem | MatrixProblem) -> tuple[Integrator, str]:
         hidden = problem.initial.v.shape[-1]
-        return self._choice.prepared(problem.activation, problem.loss, hidden)
+        return self.choice.prepared(problem.activation, problem.loss, hidden)
 
     def derivative(
         self,
@@ -144,7 +145,7 @@ class ODE(Theory):
         time: float = 0.0,
     ) -> OrderParameters:
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
-        problem = self._problem(data_model, network, algorithm, state)
+        problem = self.problem(data_model, network, algorithm, state)
         integrator, _ = self._prepared(problem)
         with torch.no_grad():
             if isinstance(problem, Problem):
@@ -162,7 +163,7 @@ class ODE(Theory):
         initial: OrderParameters | None = None,
     ) -> Trajectory:
         """Integrate the equations; see `Theory.solve`."""
-        problem = self._problem(data_model, network, algorithm, initial)
+        problem = self.problem(data_model, network, algorithm, initial)
         grid = increasing(times)
         if isinstance(problem, Problem) and self._device.type != "cpu":
             (only,) = self._together([problem], grid)
@@ -198,7 +199,7 @@ class ODE(Theory):
         starts = initial or [None] * len(problems)
         for i, (parts, start) in enumerate(zip(problems, starts, strict=True)):
             try:
-                problem = self._problem(*parts, start)
+                problem = self.problem(*parts, start)
             except GmmdynError as error:
                 results[i] = error
                 continue
@@ -218,7 +219,7 @@ class ODE(Theory):
     def _gave_up(self, result: Trajectory | GmmdynError) -> bool:
         """Whether the problem may be stiff, and another method was not ruled out."""
         impatient = self._method == "auto" and self._limit > _PATIENCE
-        return impatient and EXHAUSTED.format(limit=_PATIENCE) in str(result)
+        return impatient and isinstance(result, ConvergenceError) and result.status == "evaluations"
 
     def _apart(
         self, problems: Sequence[Problem], times: Tensor

@@ -8,8 +8,10 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.errors import ConvergenceError, IncompatibleError
+from gmmdyn_ode.implicit import IMPLICIT
+from gmmdyn_ode.rest import jacobian
 from gmmdyn_ode.solver import Options
-from gmmdyn_ode.stiff import IMPLICIT, follow, jacobian
+from gmmdyn_ode.stiff import follow
 
 NO_KINKS = torch.zeros(0, dtype=torch.float64)
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
-from gmmdyn import theory as build_theory
 from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError
 from gmmdyn.interfaces import (
     DataModel,
@@ -19,12 +18,14 @@ from gmmdyn.interfaces import (
     Theory,
     TwoLayerNetwork,
 )
-from gmmdyn_state_evolution import describe
-from gmmdyn_state_evolution.coordinates import Coordinates, Overlaps, Weights
-from gmmdyn_state_evolution.equations import Equations, Field
-from gmmdyn_state_evolution.reduced import ReducedXOR
-from gmmdyn_state_evolution.search import Found, flowing, plain, polished
-from gmmdyn_state_evolution.solvers import Root, anderson, damped, newton
+from gmmdyn_ode.coordinates import Coordinates, Overlaps, Weights
+from gmmdyn_ode.problem import Problem
+from gmmdyn_ode.state_evolution.reduced import ReducedXOR
+from gmmdyn_ode.state_evolution.residual import Equations, Field
+from gmmdyn_ode.state_evolution.roots import Root, anderson, damped, newton
+from gmmdyn_ode.state_evolution.search import Found, flowing, plain, polished
+from gmmdyn_ode.state_evolution.stability import stability_of
+from gmmdyn_ode.theory import ODE
 
 _METHODS = ("flow", "newton", "anderson", "damped")
 
@@ -36,7 +37,9 @@ class StateEvolution(Theory):
     They are zeros of the full right-hand side, SGD noise included. What decides on convergence is
     the scaled residual: the largest of max |dQ/dt|, max |dR/dt| and max |dv/dt|, each divided by
     the largest entry of Q, R or v where that exceeds 1. The eigenvalues of the Jacobian there say
-    whether the fixed point is stable. For isotropic noise, whose state is Q, R, v (and b).
+    whether the fixed point is `"stable"`, `"marginal"` (some eigenvalues are 0 within their error:
+    flat directions of units that merge) or a `"saddle"`. For isotropic noise, whose state is Q, R,
+    v (and b).
 
     Units that the task does not need vanish or merge. Those that vanish are left out and
     verified at the end (all of them: the zero network, v = Q = 0). Those that merge, at an angle
@@ -46,8 +49,10 @@ class StateEvolution(Theory):
 
     Args:
         method: `"flow"` follows the dynamics from the start with an implicit solver and polishes
-            with Newton's method, so it finds the fixed point that is reached; `"newton"` looks near
-            the start; `"damped"` is the iteration x ← (1 - d)(x + F) + d x of the 2021 code, slow
+            with Newton's method, so it finds the fixed point that is reached, and leaves a saddle
+            that it comes to by symmetry along the unstable direction (`left_saddles` in the
+            metadata); `"newton"` looks near the start, and may find a saddle; `"damped"` is the
+            iteration x ← (1 - d)(x + F) + d x of the 2021 code, slow
             at small weight decay; `"anderson"` accelerates it.
         integrator: as of the theory `ode`; it must be smooth for `"flow"` and `"newton"`.
         tolerance: for the scaled residual, positive, in units of 1/t.
@@ -80,7 +85,7 @@ class StateEvolution(Theory):
     ) -> None:
         super().__init__()
         self._method = checks.choice("method", method, _METHODS)
-        self._dynamics = build_theory("ode", integrator=integrator, infinite_dim=infinite_dim)
+        self._ode = ODE(integrator=integrator, infinite_dim=infinite_dim)
         self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._damping = checks.number("damping", damping, at_least=0, at_most=0.999999)
         self._limit = checks.whole("max_evaluations", max_evaluations)
@@ -93,7 +98,7 @@ class StateEvolution(Theory):
 
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
-        self._dynamics.check(data_model, network, algorithm)
+        self._ode.check(data_model, network, algorithm)
         if "schedule" in algorithm.variations:
             raise IncompatibleError(
                 "the theory `state-evolution` describes one learning rate, and here it follows a "
@@ -104,6 +109,7 @@ class StateEvolution(Theory):
                 "the theory `state-evolution` describes mixtures whose noise is the same in every "
                 "direction and cluster (isotropic); solve the theory `ode` to a long time instead."
             )
+        _refuse_endless_growth(network, algorithm)
 
     def derivative(
         self,
@@ -115,7 +121,7 @@ class StateEvolution(Theory):
         time: float = 0.0,
     ) -> OrderParameters:
         """Return the right-hand side whose zeros are sought; see `Theory.derivative`."""
-        return self._dynamics.derivative(data_model, network, algorithm, state, time=time)
+        return self._ode.derivative(data_model, network, algorithm, state, time=time)
 
     def solve(
         self,
@@ -132,22 +138,22 @@ class StateEvolution(Theory):
         assert isinstance(network, TwoLayerNetwork)
         start = network.order_parameters(data_model) if initial is None else initial
         start = start.to(dtype=torch.float64, device="cpu")
-        parts = (data_model, network, algorithm)
-        equations = Equations(self._dynamics, *parts, self._limit)
-        overlaps = data_model.mean_overlaps
-        coordinates = self._coordinates(data_model, start)
-        found = self._found(equations, overlaps, coordinates, start)
+        problem = self._ode.problem(data_model, network, algorithm, start)
+        assert isinstance(problem, Problem)
+        equations = Equations(problem, self._ode.choice, self._limit)
+        found = self._found(equations, self._coordinates(data_model, start), start)
         result: Trajectory | None = None
         if np.isfinite(found.residual):
-            at = self._dynamics.solve(*parts, times=[0.0], initial=found.state)
-            about = self._about(equations, overlaps, coordinates, found)
-            result = describe.trajectory(at, about)
+            at = self._ode.solve(data_model, network, algorithm, times=[0.0], initial=found.state)
+            about = self._about(equations, found)
+            result = Trajectory(np.array([np.inf]), at.curves, "theory", at.errors, about)
         if not found.converged:
+            reason, status = found.why
             raise ConvergenceError(
                 f"the theory `state-evolution` stopped at the residual {found.residual:.3g} after "
-                f"{equations.count} evaluations; start nearer, raise `max_evaluations` or "
-                "`tolerance`, or take `method='flow'` and a smooth integrator.",
+                f"{equations.count} evaluations: {reason}.",
                 result,
+                status,
             )
         assert result is not None
         return result
@@ -160,16 +166,12 @@ class StateEvolution(Theory):
         return Weights(mixture.mean_overlaps, start)
 
     def _found(
-        self,
-        equations: Equations,
-        overlaps: torch.Tensor,
-        coordinates: Coordinates,
-        start: OrderParameters,
+        self, equations: Equations, coordinates: Coordinates, start: OrderParameters
     ) -> Found:
         if self._method == "flow":
-            return flowing(equations, overlaps, start, self._tolerance)
+            return flowing(equations, start, self._tolerance)
         if self._method == "newton" and not self._reduced:
-            return polished(equations, overlaps, start, self._tolerance)
+            return polished(equations, start, self._tolerance)
         x, field = coordinates.flat(start), Field(equations, coordinates)
         root: Root
         if self._method == "newton":
@@ -178,23 +180,20 @@ class StateEvolution(Theory):
             root = anderson(field, x, self._damping, self._tolerance)
         else:
             root = damped(field, x, self._damping, self._tolerance)
-        return plain(coordinates.state(root.x), root.residual, root.converged)
+        found = plain(coordinates.state(root.x), root.residual, root.converged)
+        if equations.left <= 0:
+            why = "it took all that are allowed; raise `max_evaluations` or `tolerance`"
+            found = found._replace(why=(why, "evaluations"))
+        return found
 
-    def _about(
-        self,
-        equations: Equations,
-        overlaps: torch.Tensor,
-        coordinates: Coordinates,
-        found: Found,
-    ) -> dict[str, Any]:
-        count = equations.count
+    def _about(self, equations: Equations, found: Found) -> dict[str, Any]:
         about: dict[str, Any] = {
             "theory": "state-evolution",
             "solver": {
                 "method": self._method,
                 "tolerance": self._tolerance,
                 "residual": found.residual,
-                "evaluations": count,
+                "evaluations": equations.count,
                 "converged": found.converged,
             },
             "stability": "unknown",
@@ -206,7 +205,31 @@ class StateEvolution(Theory):
             about["full_residual"] = full(full.coordinates.flat(found.state)).residual
             return about
         about["solver"]["asymmetry"] = found.asymmetry
-        about["merged_units"] = describe.merged_units(found)
+        groups = [np.flatnonzero(found.group == g).tolist() for g in range(found.group.max() + 1)]
+        about["merged_units"] = [group for group in groups if len(group) > 1]
         about["vanished_units"] = np.flatnonzero(found.gone).tolist()
-        about["stability"], about["eigenvalues"] = describe.stability(equations, overlaps, found)
+        about["left_saddles"] = found.left_saddles
+        verdict = stability_of(equations, found)
+        about["stability"], about["eigenvalues"] = verdict.name, verdict.rates
+        about["marginal"] = verdict.marginal
         return about
+
+
+def _refuse_endless_growth(network: Network, algorithm: OnlineSGD) -> None:
+    """Refuse what has no fixed point: d(Q_kk - v_k²)/dt is the noise alone at weight decay 0.
+
+    For units with g(x) = x g'(x), such as ReLU, what drives Q_kk and what drives v_k² cancels in
+    this difference, biases included; the noise is positive as long as the unit and the error are.
+    """
+    if algorithm.weight_decay > 0 or not algorithm.train_readout:
+        return
+    if not isinstance(network, TwoLayerNetwork):
+        return
+    activation = network.activation
+    zero = float(activation(torch.zeros((), dtype=torch.float64)))
+    if activation.slopes and set(activation.kinks) <= {0.0} and zero == 0:
+        raise IncompatibleError(
+            "at weight decay 0 a network of such units, g(x) = x g'(x), has no fixed point: "
+            "Q_kk - v_k² grows for ever by SGD noise; give a `weight_decay` above 0, or solve the "
+            "theory `ode` to a finite time."
+        )

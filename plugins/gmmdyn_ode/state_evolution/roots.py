@@ -1,4 +1,4 @@
-"""Roots of a smooth field x' = F(x): along the flow, by damping, acceleration or Newton's method.
+"""Roots of a smooth field x' = F(x): by damping, acceleration or Newton's method.
 
 All stop on the residual that the field reports, never on a small change of a loss: a plateau is no
 fixed point.
@@ -6,16 +6,15 @@ fixed point.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from scipy.integrate import BDF
+import torch
+from torch import Tensor
 
-from gmmdyn_state_evolution.equations import Slope
+from gmmdyn_ode.rest import jacobian
+from gmmdyn_ode.state_evolution.residual import Slope
 
-# The flow has come near a root where the residual is below.
-NEAR = 1e-5
 # Newton's method takes at most so many steps, none of them shorter than this share.
 _MOST_STEPS, _SHORTEST_SHARE = 30, 1 / 16
 
@@ -48,28 +47,26 @@ class Root(NamedTuple):
     converged: bool
 
 
-Polish = Callable[[np.ndarray], Root | None]
-
-
-def jacobian(field: FieldLike, x: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
-    """Return dF/dx by differences.
+def slopes_of(
+    field: FieldLike, x: np.ndarray, central: bool = False, enlarged: float = 1.0
+) -> np.ndarray:
+    """Return dF/dx by differences; see `gmmdyn_ode.rest.jacobian`.
 
     Args:
         field: F.
         x: shape `(n,)`.
-        at: F(x), for forward differences at half the cost; central ones without.
+        central: whether by central differences.
+        enlarged: how many times the usual step.
 
     Returns:
-        Shape `(n, n)`; central ones are good to about 1e-9 for a smooth F of order one. Not finite
-        at the edge of where F is.
+        Shape `(n, n)`; not finite at the edge of where F is.
     """
-    steps = 1e-5 * np.maximum(1e-3, np.abs(x))
-    shifts = np.diag(steps)
-    with np.errstate(invalid="ignore"):
-        ahead = field.many(x + shifts)
-        if at is not None:
-            return np.asarray((ahead - at).T / steps)
-        return np.asarray((ahead - field.many(x - shifts)).T / (2 * steps))
+
+    def function(_: Tensor, points: Tensor) -> Tensor:
+        with np.errstate(invalid="ignore"):
+            return torch.from_numpy(field.many(points.numpy()))
+
+    return jacobian(function, 0.0, torch.from_numpy(x), central, enlarged=enlarged).numpy()
 
 
 def damped(field: FieldLike, x: np.ndarray, damping: float, tolerance: float) -> Root:
@@ -143,7 +140,7 @@ def anderson(
     return best
 
 
-def newton(field: FieldLike, x: np.ndarray, tolerance: float) -> Root:
+def newton(field: FieldLike, x: np.ndarray, tolerance: float, reach: float = np.inf) -> Root:
     """Iterate Newton's method, with shorter steps where needed, and once more below the tolerance.
 
     A step is accepted if the next one, of the same Jacobian, is shorter. That the residual falls is
@@ -154,6 +151,7 @@ def newton(field: FieldLike, x: np.ndarray, tolerance: float) -> Root:
         field: F.
         x: where to start, near a root.
         tolerance: for the residual.
+        reach: how far from the start, in any entry, a root is of interest.
 
     Returns:
         The best point met.
@@ -162,13 +160,15 @@ def newton(field: FieldLike, x: np.ndarray, tolerance: float) -> Root:
         Deuflhard, Newton Methods for Nonlinear Problems (Springer, 2004), section 3.3, the natural
         monotonicity test.
     """
-    slope = field(x)
+    slope, start = field(x), x
     best = Root(x, slope.residual, slope.residual <= tolerance)
     for _ in range(_MOST_STEPS):
         done = slope.residual <= tolerance
+        if np.abs(x - start).max() > reach:
+            break
         if not np.isfinite(slope.residual) or slope.residual == 0 or field.left <= len(x) + 1:
             break
-        slopes = jacobian(field, x, slope.value)
+        slopes = slopes_of(field, x)
         if not np.isfinite(slopes).all():
             break
         # Least squares: a symmetry of the problem makes the Jacobian singular along it.
@@ -190,46 +190,3 @@ def newton(field: FieldLike, x: np.ndarray, tolerance: float) -> Root:
             break
         x, slope = x + share * step, trial
     return best
-
-
-def along_the_flow(field: FieldLike, x: np.ndarray, tolerance: float, polish: Polish) -> Root:
-    """Follow the flow itself with an implicit solver, and polish where it comes to rest.
-
-    The flow leads to the fixed point that the dynamics reaches, past any saddle on its way.
-
-    Args:
-        field: F.
-        x: where to start.
-        tolerance: for the residual.
-        polish: looks for a root at a point with a small residual; None is a slow place on the way.
-
-    Returns:
-        Where it ended.
-    """
-    near = NEAR
-    slope = field(x)
-    root = Root(x, slope.residual, slope.residual <= tolerance)
-    solver = BDF(
-        lambda _, y: field(y).value,
-        0.0,
-        x,
-        t_bound=1e12,
-        rtol=1e-5,
-        atol=1e-8,
-        jac=lambda _, y: jacobian(field, y, field(y).value),
-    )
-    while solver.status == "running" and field.left > 2 * len(x):
-        solver.step()
-        slope = field(solver.y)
-        root = Root(solver.y, slope.residual, slope.residual <= tolerance)
-        if not np.isfinite(slope.residual):
-            break
-        if slope.residual <= near:
-            polished = polish(solver.y)
-            if polished is not None:
-                return polished
-            # A saddle, say: go on and look again much further down.
-            near = slope.residual / 10
-            if near < tolerance:
-                break
-    return root

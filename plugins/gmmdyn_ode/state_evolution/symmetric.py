@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn import OrderParameters
-from gmmdyn_state_evolution.coordinates import Coordinates, joined
+from gmmdyn_ode.coordinates import Coordinates, joined
 
 # Units whose w/v differ by less than this angle act as one.
 _ANGLE = 0.02

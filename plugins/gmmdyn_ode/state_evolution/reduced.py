@@ -21,7 +21,7 @@ import torch
 from gmmdyn import OrderParameters
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import GaussianMixture
-from gmmdyn_state_evolution.coordinates import Coordinates
+from gmmdyn_ode.coordinates import Coordinates
 
 
 @final

@@ -1,0 +1,1 @@
+"""Fixed points of the order parameters' dynamics: the theory `state-evolution`."""

@@ -1,0 +1,176 @@
+"""From a start to a fixed point, in the coordinates that suit each stage."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from gmmdyn import OrderParameters
+from gmmdyn_ode.chart import chart_of
+from gmmdyn_ode.coordinates import Coordinates, Weights
+from gmmdyn_ode.implicit import ChartedField, implicit_steps
+from gmmdyn_ode.solver import StoppedError
+from gmmdyn_ode.state import State
+from gmmdyn_ode.state_evolution.residual import Equations, Field, residual
+from gmmdyn_ode.state_evolution.roots import newton
+from gmmdyn_ode.state_evolution.stability import stability_of
+from gmmdyn_ode.state_evolution.symmetric import Exchangeable, groups_of
+from gmmdyn_ode.units import embedded, unit_sizes, units_of
+
+# The flow has come near a root where the residual is below; it is followed with these tolerances,
+# to a time at which nothing can be slower.
+_NEAR, _FLOW_RTOL, _FLOW_ATOL, _END = 1e-5, 1e-5, 1e-8, 1e12
+# Saddles that are left one after the other: each costs another flow.
+_MOST_SADDLES = 10
+# A unit is gone once its weights are below this, and below this share of the largest at the start.
+_GONE, _SHRUNK = 1e-5, 1e-3
+# How far Newton's method may go and still be said to polish.
+_NEARBY = 0.05
+
+
+class Found(NamedTuple):
+    """Where a search ended.
+
+    Attributes:
+        state: the order parameters.
+        residual: the scaled residual, averaged over exchanges of units that act as one.
+        converged: whether it is within the tolerance.
+        asymmetry: the scaled residual without that average; the same where no units merge.
+        gone: units that vanished, shape `(K,)`.
+        group: the group of units that act as one of each unit, shape `(K,)`; -1 for those gone.
+        moved: how far Newton's method went, as a share of the largest coordinate.
+        why: a clause on why the search ended, if it did not converge, and the word for it.
+        left_saddles: how many saddles were left on the way.
+    """
+
+    state: OrderParameters
+    residual: float
+    converged: bool
+    asymmetry: float
+    gone: np.ndarray
+    group: np.ndarray
+    moved: float = 0.0
+    why: tuple[str, str] = ("its residual is no longer falling; start nearer", "residual")
+    left_saddles: int = 0
+
+
+def flowing(equations: Equations, start: OrderParameters, tolerance: float) -> Found:
+    """Follow the flow from a start to where it comes to rest, past any saddle on its way.
+
+    A flow that starts with a symmetry keeps it, and may come to rest where a state without the
+    symmetry would not. Any fluctuation leaves such a saddle along its unstable direction, and so
+    does the search.
+
+    Args:
+        equations: F.
+        start: the state to start from.
+        tolerance: for the residual.
+
+    Returns:
+        Where it ended.
+    """
+    small = min(_GONE, _SHRUNK * float(unit_sizes(start).max()))
+    found, saddles = _to_rest(equations, start, tolerance, small), 0
+    while found.converged and saddles < _MOST_SADDLES:
+        verdict = stability_of(equations, found)
+        if verdict.name != "saddle" or verdict.left is None:
+            break
+        saddles += 1
+        found = _to_rest(equations, verdict.left, tolerance, small)
+    return found._replace(left_saddles=saddles)
+
+
+def _to_rest(equations: Equations, start: OrderParameters, tolerance: float, small: float) -> Found:
+    """Follow the flow with an implicit method, and polish where it comes to rest.
+
+    Units that vanish on the way are left out at the end: for an activation that is 0 at 0 a unit
+    without weights stays so, and with a kink there the right-hand side has no derivative at it.
+    Units that merge are treated as in `symmetric.py`.
+    """
+    flat = State(start.Q.unsqueeze(-3), start.R.unsqueeze(-3), start.v, start.b).pack()
+    field = ChartedField(equations.flat, max(equations.left, 0))
+    how = "BDF", _FLOW_RTOL, _FLOW_ATOL
+    near, state, size = _NEAR, start, np.inf
+    why = ("it came to rest without converging; raise `tolerance`", "residual")
+    try:
+        for step in implicit_steps(field, chart_of(equations.problem), 0.0, flat, _END, *how):
+            inner = equations.problem.initial.unpack(field.state(step.x))
+            state = OrderParameters(Q=inner.q[0], R=inner.r[0], v=inner.v, b=inner.b)
+            size = residual(state, equations(state))
+            if size > near:
+                continue
+            found = polished(equations, state, tolerance, small, _NEARBY)
+            if found.converged and found.moved < _NEARBY:
+                if bool((unit_sizes(found.state) < small).any()):  # it vanishes only there
+                    found = polished(equations, found.state, tolerance, small)
+                return found
+            # A slow place on the way, say: go on and look again much further down.
+            near = size / 10
+            if near < tolerance:
+                break
+    except StoppedError as stopped:
+        why = stopped.reason, stopped.status
+    return plain(state, size, size <= tolerance)._replace(why=why)
+
+
+def plain(state: OrderParameters, size: float, converged: bool) -> Found:
+    """Return what was found where no unit vanished or merged."""
+    hidden = state.v.shape[-1]
+    return Found(state, size, converged, size, np.zeros(hidden, dtype=bool), np.arange(hidden))
+
+
+def polished(
+    equations: Equations,
+    state: OrderParameters,
+    tolerance: float,
+    small: float = 0.0,
+    nearby: float = np.inf,
+) -> Found:
+    """Look for a fixed point near a state with Newton's method.
+
+    Args:
+        equations: F.
+        state: near a fixed point.
+        tolerance: for the residual.
+        small: units whose weights are below, and shrink, are left out; those without weights are
+            in any case.
+        nearby: how far a root may be, as a share of the largest coordinate where that exceeds 1.
+
+    Returns:
+        Where it ended.
+    """
+    gone = _vanishing(equations, state, small)
+    index = torch.from_numpy(np.flatnonzero(~gone))
+    left = units_of(state, index)
+    group = groups_of(left)
+    moved, end = 0.0, left
+    if len(group):
+        coordinates: Coordinates = Weights(equations.mean_overlaps, left)
+        x = coordinates.flat(left)
+        if len(set(group)) < len(group):
+            coordinates = shares = Exchangeable(group, left)
+            x = coordinates.flat(shares.shared(left))
+        size = max(1.0, float(np.abs(x).max()))
+        root = newton(Field(equations, coordinates, index), x, tolerance, nearby * size)
+        moved = float(np.abs(root.x - x).max()) / size
+        end = coordinates.state(root.x)
+    full = embedded(end, index, len(gone))
+    rates = equations(full)
+    size = asymmetry = residual(full, rates)
+    if len(group):
+        kept = units_of(rates, index)
+        size = residual(end, Exchangeable(group, end).averaged(kept))
+    groups = np.full(len(gone), -1)
+    groups[~gone] = group
+    return Found(full, size, size <= tolerance, asymmetry, gone, groups, moved)
+
+
+def _vanishing(equations: Equations, state: OrderParameters, small: float) -> np.ndarray:
+    size = unit_sizes(state)
+    gone = size < small
+    if bool(gone.any()):
+        rates = equations(state)
+        gone &= rates.Q.diagonal() + 2 * state.v * rates.v < 0
+    return np.array((gone | (size == 0)).numpy())

@@ -1,0 +1,88 @@
+"""Whether a fixed point is stable, and the direction in which a saddle is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from gmmdyn import OrderParameters
+from gmmdyn_ode.coordinates import Weights
+from gmmdyn_ode.state_evolution.residual import Equations, Field
+from gmmdyn_ode.state_evolution.roots import slopes_of
+from gmmdyn_ode.units import embedded, units_of
+
+if TYPE_CHECKING:
+    from gmmdyn_ode.state_evolution.search import Found
+
+# How far along the unstable direction a saddle is left, as a share of the largest weight.
+_AWAY = 1e-3
+# Eigenvalues that no difference of right-hand sides resolves.
+_ROUNDING = 1e-10
+# What the integration error does to an eigenvalue that is 0, as a share of the rate of decay, which
+# is the slowest that units have by themselves: merged units share a readout along flat directions.
+_FLAT = 1e-5
+
+
+class Stability(NamedTuple):
+    """What the Jacobian at a fixed point says.
+
+    Attributes:
+        name: "stable" (all real parts of eigenvalues below 0 by more than their error), "marginal"
+            (none above 0, some 0 within their error), "saddle" (some above 0), or "unknown".
+        rates: the real parts, largest first; none where the Jacobian is not finite.
+        marginal: how many are 0 within their error: flat directions, such as the ways in which
+            merged units can share a readout.
+        left: for a saddle, a state a little along its most unstable direction.
+    """
+
+    name: str
+    rates: list[float]
+    marginal: int = 0
+    left: OrderParameters | None = None
+
+
+def stability_of(equations: Equations, found: Found) -> Stability:
+    """Return what the Jacobian at a fixed point says.
+
+    It is that in `Weights` of the units that have not vanished. Those that have are where the
+    right-hand side may have no derivative; that they shrink was seen on the way. The error of each
+    eigenvalue is what a step four times as long does to it, and a hundred-thousandth of the rate of
+    decay 2 eta kappa for the integrator, which makes merged units a little unequal.
+
+    Args:
+        equations: F.
+        found: the fixed point; without convergence there is nothing to say.
+
+    Returns:
+        The stability.
+    """
+    if not found.converged:
+        return Stability("unknown", [])
+    kept = torch.from_numpy(np.flatnonzero(~found.gone))
+    state = units_of(found.state, kept)
+    if not len(kept):
+        return Stability("stable", [])
+    coordinates = Weights(equations.mean_overlaps, state)
+    field, x = Field(equations, coordinates, kept), coordinates.flat(state)
+    slopes = slopes_of(field, x, central=True)
+    coarse = slopes_of(field, x, central=True, enlarged=4.0)
+    if not (np.isfinite(slopes).all() and np.isfinite(coarse).all()):
+        return Stability("unknown", [])
+    values, right = np.linalg.eig(slopes)
+    # Rows of the inverse are left eigenvectors, scaled so that their product with the right is 1.
+    left = np.linalg.pinv(right)
+    error = np.abs(np.einsum("ij,jk,ki->i", left, slopes - coarse, right))
+    error += _ROUNDING * np.linalg.norm(left, axis=1) + 3 * found.asymmetry
+    error += _FLAT * equations.decay_rate
+    order = np.argsort(values.real)[::-1]
+    rates, error = values.real[order], error[order]
+    marginal = int((np.abs(rates) <= error).sum())
+    if not (rates > error).any():
+        return Stability("marginal" if marginal else "stable", rates.tolist(), marginal)
+    unstable = right[:, order[int(np.argmax(rates > error))]]
+    direction = unstable.real if np.abs(unstable.real).max() > 0 else unstable.imag
+    direction = direction / direction[np.abs(direction).argmax()]
+    away = coordinates.state(x + _AWAY * np.abs(x).max() * direction)
+    return Stability("saddle", rates.tolist(), marginal, embedded(away, kept, len(found.gone)))
