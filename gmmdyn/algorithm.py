@@ -32,8 +32,8 @@ class OnlineSGD:
         weight_decay: $\kappa$, not negative.
         train_readout: whether the second layer learns (and decays) too.
         loss: `"square"` for ½(y − φ)², or `"logistic"` for log(1 + exp(−yφ)).
-        batch_size: fresh samples whose gradients are averaged for one update, at least 1. With
-            more than one, time counts updates: t = updates/D.
+        batch_size: fresh samples whose gradients are averaged for one update, at least 1. Time
+            counts updates whatever their size: t = updates/D.
         label_noise: probability that a training label is the wrong one, from 0 to 0.5; errors are
             those on clean labels.
 

@@ -77,7 +77,8 @@ class Experiment:
         """Simulate online SGD with Lightning.
 
         Args:
-            duration: the last time t = updates/D, with about 50 log-spaced recordings; or
+            duration: the last time t = updates/D; `recording_times` says which times before it
+                are recorded; or
             times: the recording times themselves, rounded to whole updates.
             replicas: independent runs from the same initial weights, at least 1.
             seed: of all samples and test sets, not negative.
@@ -133,7 +134,8 @@ class Experiment:
 
         Args:
             theory: a registered name, or a `Theory`.
-            duration: the last time t = updates/D, with about 50 log-spaced recordings; or
+            duration: the last time t = updates/D; `recording_times` says which times before it
+                are recorded; or
             times: the recording times themselves; neither is needed for a fixed point.
             initial: where to start; the network's initial weights by default.
             **options: keywords of the theory when it is given by name, such as `integrator`.

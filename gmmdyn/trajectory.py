@@ -14,6 +14,7 @@ import torch
 from gmmdyn import checks
 from gmmdyn.errors import DataError, RangeError, ShapeError
 from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.times import TIME
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -197,7 +198,7 @@ class Trajectory:
             variables[f"{name}_se"] = (("time", *(() if plain else runs), *CURVES[name]), value)
         attributes = {"source": self.source, "metadata": json.dumps(self.metadata)}
         dataset = xr.Dataset(variables, coords={"time": self.times}, attrs=attributes)
-        dataset["time"].attrs["long_name"] = "samples / D"
+        dataset["time"].attrs["long_name"] = TIME
         return dataset
 
     def save(self, path: str | Path) -> Path:

@@ -62,7 +62,7 @@ class ODE(Theory):
             integrator's error when that jumps (then nothing tighter is allowed to help).
         atol: absolute tolerance of an adaptive step, positive; by default a hundredth of `rtol`,
             or as `rtol` when the integrator jumps.
-        step: size of a fixed step, in units of t = samples/D, positive.
+        step: size of a fixed step, in units of t = updates/D, positive.
         max_evaluations: of the right-hand side, at least 1; then the solver gives up.
         device: where to compute, such as `"cuda"`, which pays for `gd.solve_many`; off the CPU
             `"auto"` is `"dopri5"`.

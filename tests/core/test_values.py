@@ -77,6 +77,7 @@ def test_what_is_saved_is_loaded(tmp_path, replicas):
 
 def test_the_dataset_is_labelled():
     dataset = trajectory(4).to_xarray()
+    assert dataset["time"].attrs["long_name"] == "updates / D"
     assert dataset["Q"].dims == ("time", "replica", "unit", "unit_")
     assert dataset["R"].dims == ("time", "replica", "cluster", "unit")
     assert dataset["v"].dims == ("time", "replica", "unit")
@@ -139,7 +140,7 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 
 @given(st.floats(0.5, 1e6), st.integers(2, 10_000), st.integers(1, 80))
-def test_recording_times_are_whole_samples_in_order(duration, dim, count):
+def test_recording_times_are_whole_updates_in_order(duration, dim, count):
     times = gd.recording_times(duration, dim, count)
     assert times[0] == 0
     assert (np.diff(times) > 0).all()
@@ -148,6 +149,31 @@ def test_recording_times_are_whole_samples_in_order(duration, dim, count):
     assert abs(times[-1] - duration) <= 0.5 / dim + 1e-9 * duration
 
 
-def test_a_duration_below_one_sample_is_refused():
+@pytest.mark.parametrize("duration", [100, 1000, 1e5, 5e8])
+def test_a_run_of_any_length_is_recorded_from_early_on_as_often_a_decade(duration):
+    """At 5e8 the whole of learning, which is over at t = 1e5, once fell between two rows."""
+    times = gd.recording_times(duration, 10_000)
+    assert times[1] == pytest.approx(0.1)
+    # Three decades have 49 steps.
+    np.testing.assert_allclose(np.diff(np.log10(times[1:])), 3 / 49, rtol=0.01)
+
+
+def test_a_short_run_is_recorded_at_fifty_times_from_a_thousandth_on():
+    times = gd.recording_times(10, 1_000_000)
+    np.testing.assert_allclose(times[1:], 0.01 * 1000 ** (np.arange(50) / 49), atol=1e-6)
+
+
+def test_simulation_and_theory_of_a_duration_are_recorded_at_the_same_times():
+    tried = gd.Experiment(
+        gd.data_model("xor", dim=20, variance=0.1),
+        gd.network("committee", dim=20, hidden=2, activation="erf"),
+        gd.OnlineSGD(0.1),
+    )
+    simulated = tried.simulate(300, test_size=10)
+    np.testing.assert_array_equal(simulated.times, tried.solve("ode", 300).times)
+    np.testing.assert_array_equal(simulated.times, gd.recording_times(300, 20))
+
+
+def test_a_duration_below_one_update_is_refused():
     with pytest.raises(RangeError, match="`duration`"):
         gd.recording_times(1e-4, 100)
