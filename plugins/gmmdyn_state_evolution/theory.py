@@ -66,6 +66,10 @@ class StateEvolution(Theory):
         Refinetti et al., ICML 2021, arXiv:2102.11742, and its code.
     """
 
+    # A schedule that goes on changing has no fixed point.
+    describes: ClassVar[frozenset[str]] = frozenset(
+        {"batch_size", "label_noise", "train_readout", "loss=logistic"}
+    )
     follows_time: ClassVar[bool] = False
 
     def __init__(
@@ -91,21 +95,18 @@ class StateEvolution(Theory):
                 "'newton', 'anderson' or 'damped'."
             )
 
-    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
+    def check_assumptions(
+        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> None:
         """Say which assumption fails; see `Theory.check`."""
         self._dynamics.check(data_model, network, algorithm)
-        if "schedule" in algorithm.variations:
-            raise IncompatibleError(
-                "the theory `state-evolution` describes one learning rate, and here it follows a "
-                "schedule; give the last rate alone."
-            )
         if not isinstance(data_model, IsotropicMixture):
             raise IncompatibleError(
                 "the theory `state-evolution` describes mixtures whose noise is the same in every "
                 "direction and cluster (isotropic); solve the theory `ode` to a long time instead."
             )
 
-    def derivative(
+    def right_hand_side(
         self,
         data_model: DataModel,
         network: Network,
@@ -117,7 +118,7 @@ class StateEvolution(Theory):
         """Return the right-hand side whose zeros are sought; see `Theory.derivative`."""
         return self._dynamics.derivative(data_model, network, algorithm, state, time=time)
 
-    def solve(
+    def predict(
         self,
         data_model: DataModel,
         network: Network,
