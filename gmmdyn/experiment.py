@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gmmdyn import components
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ArgumentError, ConvergenceError, ShapeError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, Theory
+from gmmdyn.metadata import Metadata
 from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.plain_values import describe, plain
 from gmmdyn.times import settle_times
@@ -193,7 +195,8 @@ class Experiment:
             trajectory: made by a run or a theory.
 
         Returns:
-            The trajectory, with more metadata.
+            The trajectory, with more metadata. The Bayes error of a Gaussian mixture is among them,
+            and is computed when it is first read: by a figure, a table, `Trajectory.save` or you.
         """
         about: dict[str, Any] = {
             "experiment": self.description(),
@@ -203,9 +206,12 @@ class Experiment:
                 **{name: version(name) for name in ("gmmdyn", "torch", "numpy")},
             },
         }
-        if isinstance(self.data_model, GaussianMixture):
-            about["bayes_error"] = self.data_model.bayes_error()._asdict()
-        return replace(trajectory, metadata={**trajectory.metadata, **about})
+        later: dict[str, Callable[[], Any]] = {}
+        mixture = self.data_model
+        if isinstance(mixture, GaussianMixture):
+            # It can take longer than to solve, and only figures, tables and files have it.
+            later["bayes_error"] = partial(_bayes_error, mixture)
+        return replace(trajectory, metadata=Metadata({**trajectory.metadata, **about}, later))
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Experiment:
@@ -257,6 +263,11 @@ class Experiment:
             "network": describe(self.network, _MOST_NUMBERS),
             "algorithm": plain(asdict(self.algorithm)),
         }
+
+
+def _bayes_error(mixture: GaussianMixture) -> dict[str, float]:
+    """Return the Bayes error as plain values."""
+    return mixture.bayes_error()._asdict()
 
 
 def build_theory(theory: str | Theory, options: Mapping[str, Any]) -> Theory:

@@ -215,7 +215,9 @@ class ODE(Theory):
                 results.update(zip(indices, self._apart(some, grid), strict=True))
         for i, result in results.items():
             if self._gave_up(result):
-                (results[i],) = super().predict_many([problems[i]], times=times, initial=[initial[i]])
+                (results[i],) = super().predict_many(
+                    [problems[i]], times=times, initial=[initial[i]]
+                )
         return [results[i] for i in range(len(problems))]
 
     def _gave_up(self, result: Trajectory | GmmdynError) -> bool:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gmmdyn as gd
-from gmmdyn.errors import DataError, OutputError, RangeError, ShapeError
+from gmmdyn.errors import DataError, OutputError, RangeError, ShapeError, UnknownCurveError
+from gmmdyn.trajectory import CURVES
 
 
 @pytest.mark.parametrize(
@@ -137,6 +142,49 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         run.save(tmp_path / "file" / "run.nc")
+
+
+def test_the_curves_of_a_trajectory_are_its_attributes():
+    biased = gd.Trajectory(
+        np.arange(2.0),
+        {
+            "pmse": np.ones(2),
+            "classification_error": np.zeros(2),
+            "loss": np.full(2, 3.0),
+            "Q": np.ones((2, 2, 2)),
+            "R": np.ones((2, 4, 2)),
+            "v": np.ones((2, 2)),
+            "b": np.zeros((2, 2)),
+        },
+        "theory",
+    )
+    assert set(biased.curves) == set(CURVES)
+    for name in CURVES:
+        assert getattr(biased, name) is biased[name]
+
+
+def test_an_attribute_that_a_trajectory_does_not_have_names_those_it_has():
+    plain = gd.Trajectory(np.arange(2.0), {"pmse": np.ones(2), "v": np.ones((2, 2))}, "theory")
+    for name in ("b", "loss", "momentum"):
+        with pytest.raises(AttributeError, match=f"`{name}`; .*there are: pmse, v"):
+            getattr(plain, name)
+        assert not hasattr(plain, name)
+    with pytest.raises(UnknownCurveError, match="did you mean `pmse`"):
+        plain.pmsee  # noqa: B018
+    # What Python asks of an object that is being made anew.
+    assert pickle.loads(pickle.dumps(plain)).pmse.tolist() == [1, 1]
+    assert copy.deepcopy(plain).v.shape == (2, 2)
+
+
+def test_the_representation_of_a_trajectory_is_a_few_lines():
+    run = trajectory(4)
+    assert len(run.times) == 3
+    text = repr(replace(run, metadata={"engine": "dense", "experiment": {"means": [0.0] * 10_000}}))
+    assert len(text.splitlines()) == 3
+    assert len(text) < 300
+    for part in ("simulated by the engine `dense`", "4 replicas", "3 times", "pmse (3, 4)", "t = "):
+        assert part in text
+    assert "replicas" not in repr(trajectory())
 
 
 @given(st.floats(0.5, 1e6), st.integers(2, 10_000), st.integers(1, 80))

@@ -83,10 +83,9 @@ def on_features(name):
 def test_a_theory_refuses_an_unknown_field_by_its_name_on_every_road(name):
     plain = ways(name, experiment(on_features(name), gd.OnlineSGD(0.1)))
     plain["check"]()
-    for road, run in ways(name, experiment(on_features(name), HeavyBall(0.1))).items():
+    for run in ways(name, experiment(on_features(name), HeavyBall(0.1))).values():
         with pytest.raises(IncompatibleError, match=rf"`{name}` .*`momentum` of HeavyBall"):
             run()
-            pytest.fail(f"{road} takes it")
 
 
 @pytest.mark.parametrize("name", THEORIES)
