@@ -56,7 +56,8 @@ class Trajectory:
     The curves are attributes too: `trajectory.Q` is `trajectory["Q"]`.
 
     Raises:
-        ShapeError: if a curve does not fit the times.
+        ShapeError: if a curve does not fit the times, or is unknown.
+        RangeError: if the source is unknown.
     """
 
     times: np.ndarray
@@ -68,6 +69,7 @@ class Trajectory:
     def __post_init__(self) -> None:
         times = np.asarray(self.times, dtype=np.float64)
         object.__setattr__(self, "times", times)
+        checks.choice("source", self.source, ("simulation", "theory"))
         if times.ndim != 1 or np.any(np.diff(times) < 0):
             raise ShapeError("`times` must be one axis of times that do not decrease.")
         for name, group in (("curves", self.curves), ("errors", self.errors)):
@@ -299,20 +301,20 @@ class Trajectory:
         Raises:
             DataError: if there is no such file or it is not one of ours.
         """
-        import xarray as xr
+        from gmmdyn.files import read_netcdf
 
+        dataset = read_netcdf(Path(path), "curves of a trajectory")
+        names = [str(name) for name in dataset.data_vars]
+        curves = {name: dataset[name].values for name in names if name in CURVES}
+        errors = {
+            name.removesuffix("_se"): dataset[name].values for name in names if name.endswith("_se")
+        }
         try:
-            with xr.open_dataset(path, engine="h5netcdf") as dataset:
-                dataset.load()
             metadata = json.loads(dataset.attrs["metadata"])
             source = dataset.attrs["source"]
-            names = [str(name) for name in dataset.data_vars]
-            curves = {name: dataset[name].values for name in names if name in CURVES}
-            errors = {
-                name.removesuffix("_se"): dataset[name].values
-                for name in names
-                if name.endswith("_se")
-            }
             return cls(dataset["time"].values, curves, source, errors, metadata)
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"`{path}` is not a trajectory saved by gmmdyn ({error}).") from None
+        except (KeyError, ValueError, TypeError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+            raise DataError(
+                f"`{path}` holds no curves of a trajectory saved by gmmdyn: {reason}."
+            ) from None

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -122,9 +123,27 @@ def test_bad_trajectories_are_refused():
 def test_files_that_are_no_trajectory_are_named(tmp_path):
     broken = tmp_path / "x.nc"
     broken.write_bytes(b"no such thing")
-    for path in (broken, tmp_path / "none.nc"):
-        with pytest.raises(DataError, match=r"\.nc` is not a trajectory"):
+    other = tmp_path / "other.nc"
+    xr.Dataset({"pmse": ("time", [1.0])}, {"time": [0.0]}).to_netcdf(other, engine="h5netcdf")
+    unknown = tmp_path / "unknown.nc"
+    xr.Dataset(attrs={"source": "oracle", "metadata": "{}"}, coords={"time": [0.0]}).to_netcdf(
+        unknown, engine="h5netcdf"
+    )
+    for path, sentence in (
+        (broken, "holds no curves .*: it is damaged or no NetCDF file"),
+        (other, "holds no curves .*: it has no 'metadata'"),
+        (unknown, "holds no curves .*: `source` is 'oracle'"),
+        (tmp_path, "is a folder; give a file"),
+        (tmp_path / "none.nc", "there is no file .*none.nc`; give one with curves"),
+    ):
+        with pytest.raises(DataError, match=sentence) as caught:
             gd.Trajectory.load(path)
+        assert f"`{path}`" in str(caught.value)
+        assert "Errno" not in str(caught.value)
+        with pytest.raises(DataError) as caught:
+            gd.load_fixed_points(str(path))
+        assert f"`{path}`" in str(caught.value)
+        assert "Errno" not in str(caught.value)
 
 
 def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
