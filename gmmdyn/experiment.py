@@ -255,8 +255,9 @@ class Experiment:
 
         Returns:
             `data_model`, `network` and `algorithm`; a component that was not built by its name is
-            described by its class alone, an array of more than 100,000 numbers by its shape and
-            the SHA-256 of its float64 values.
+            described by its class and a digest of its state (its arrays and attributes, but not
+            what is in a `functools.cached_property`), an array of more than 100,000 numbers by its
+            shape and the SHA-256 of its float64 values.
         """
         return {
             "data_model": describe(self.data_model, _MOST_NUMBERS),

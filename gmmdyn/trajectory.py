@@ -169,7 +169,8 @@ class Trajectory:
         maker = {"simulation": "engine", "theory": "theory"}[self.source]
         by = f" by the {maker} `{self.metadata[maker]}`" if maker in self.metadata else ""
         title = {"simulation": "simulated", "theory": "predicted"}[self.source]
-        runs = "" if self.replicas is None else f", {self.replicas} replicas"
+        count = self.replicas
+        runs = "" if count is None else f", {count} replica{'' if count == 1 else 's'}"
         shapes = [f"{name} {value.shape}" for name, value in self.curves.items()]
         return (
             f"Trajectory {title}{by}\n"

@@ -54,7 +54,8 @@ def test_a_malformed_file_is_no_outcome(tmp_path, content):
 def test_a_damaged_result_is_no_outcome(tmp_path):
     """Bytes of a result turned one at a time, and results cut short at each of them."""
     store = Store(tmp_path)
-    curve = gd.Trajectory(np.arange(50.0), {"Q": np.random.rand(50, 2, 2)}, "theory")
+    values = np.random.default_rng(0).random((50, 2, 2))
+    curve = gd.Trajectory(np.arange(50.0), {"Q": values}, "theory")
     store.keep("a", Outcome((0,), curve, ""))
     whole = (tmp_path / "a.nc").read_bytes()
     for place in range(0, len(whole), 97):
