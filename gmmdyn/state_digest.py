@@ -106,15 +106,14 @@ class _State:
         dense = dense.to_dense() if dense.layout != torch.strided else dense
         self._put("array", f"{tuple(dense.shape)} {dense.dtype}".replace("torch.", ""))
         # NumPy has not all types of torch; bytes are bytes.
-        raw = dense.contiguous().reshape(-1).view(torch.uint8).numpy()
-        self.hash.update(raw)
+        self.hash.update(dense.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
     def _array(self, array: np.ndarray[Any, Any]) -> None:
         self._put("array", f"{array.shape} {array.dtype}")
         if array.dtype.hasobject:
             self.add(array.tolist())
         else:
-            self.hash.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+            self.hash.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
     def _function(self, function: types.FunctionType) -> None:
         self._put("function", _name(function))
