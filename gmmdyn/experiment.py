@@ -101,7 +101,7 @@ class Experiment:
 
         Raises:
             RangeError: if a number is out of range.
-            IncompatibleError: if no engine describes the network.
+            IncompatibleError: if no engine describes the experiment; the message says why.
             DivergenceError: if the weights diverge; the message says when, `partial` has the
                 record up to then.
         """

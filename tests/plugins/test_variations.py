@@ -143,6 +143,17 @@ def test_the_equations_of_a_problem_refuse_it_too():
         Problem.of(tried.data_model, tried.network, tried.algorithm)
 
 
+def test_problems_of_two_losses_are_not_solved_together():
+    """Though the losses be of one class, with numbers of their own."""
+    from gmmdyn_ode import Problem
+
+    tried = experiment(False, gd.OnlineSGD(0.1))
+    problem = Problem.of(tried.data_model, tried.network, tried.algorithm)
+    loss = Cubed()
+    assert problem._replace(loss=loss).kind == problem._replace(loss=loss).kind
+    assert problem._replace(loss=loss).kind != problem._replace(loss=Cubed()).kind
+
+
 def test_the_square_loss_is_known_by_its_property_and_by_nothing_else(monkeypatch):
     """A loss that says it is the square one runs as that one, and needs no curve of its own."""
 
