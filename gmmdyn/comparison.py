@@ -36,7 +36,6 @@ class Comparison:
     Attributes:
         simulated: the simulation, with or without its replicas averaged.
         predicted: the theory, or None where none applies.
-        bayes_error: the smallest classification error possible, or None if unknown.
 
     Raises:
         ArgumentError: if an argument is no trajectory.
@@ -48,7 +47,6 @@ class Comparison:
 
     simulated: Trajectory
     predicted: Trajectory | None = None
-    bayes_error: Estimate | None = None
 
     def __post_init__(self) -> None:
         check_source("simulated", self.simulated, "simulation")
@@ -72,6 +70,11 @@ class Comparison:
                 f"t = {span(self.predicted.times)}; solve the theory for the times of the "
                 "simulation."
             )
+
+    @property
+    def bayes_error(self) -> Estimate | None:
+        """The smallest classification error possible, as `simulated` knows it, or None."""
+        return self.simulated.bayes_error
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -255,7 +258,7 @@ def compare(simulated: Trajectory, predicted: Trajectory | None = None) -> Compa
             if no theory applies.
 
     Returns:
-        The comparison, with the Bayes error that the simulation recorded, if any.
+        The comparison.
 
     Raises:
         ArgumentError: if an argument is no trajectory.
@@ -274,6 +277,4 @@ def compare(simulated: Trajectory, predicted: Trajectory | None = None) -> Compa
         >>> compare(runs, line).z_scores("pmse").round(6)
         array([1.])
     """
-    known = simulated.metadata.get("bayes_error") if isinstance(simulated, Trajectory) else None
-    bayes_error = None if known is None else Estimate(known["value"], known["standard_error"])
-    return Comparison(simulated, predicted, bayes_error)
+    return Comparison(simulated, predicted)

@@ -139,8 +139,14 @@ class Configuration:
             A configuration that builds it again.
 
         Raises:
-            ConfigError: if a part was made without the registry, so that it has no name.
+            ConfigError: if a part was made without the registry, so that it has no name, or the
+                algorithm is of a subclass.
         """
+        algorithm = type(experiment.algorithm)
+        if algorithm is not OnlineSGD:
+            raise ConfigError(
+                f"`algorithm` is a {algorithm.__name__}, which YAML cannot name; take OnlineSGD."
+            )
         described: dict[str, dict[str, Any]] = {}
         for section in ("data_model", "network"):
             part: Component = getattr(experiment, section)

@@ -20,6 +20,10 @@ class RangeError(GmmdynError, ValueError):
     """A number outside the range in which it means anything."""
 
 
+class UnknownCurveError(GmmdynError, AttributeError):
+    """A curve, or another attribute, that a trajectory does not have."""
+
+
 class NotPositiveError(GmmdynError, ValueError):
     """A covariance with a negative eigenvalue beyond rounding."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gmmdyn import components
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ArgumentError, ConvergenceError, ShapeError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, Theory
+from gmmdyn.metadata import Metadata
 from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.plain_values import describe, plain
 from gmmdyn.times import settle_times
@@ -77,7 +79,8 @@ class Experiment:
         """Simulate online SGD with Lightning.
 
         Args:
-            duration: the last time t = updates/D, with about 50 log-spaced recordings; or
+            duration: the last time t = updates/D; `recording_times` says which times before it
+                are recorded; or
             times: the recording times themselves, rounded to whole updates.
             replicas: independent runs from the same initial weights, at least 1.
             seed: of all samples and test sets, not negative.
@@ -98,7 +101,7 @@ class Experiment:
 
         Raises:
             RangeError: if a number is out of range.
-            IncompatibleError: if no engine describes the network.
+            IncompatibleError: if no engine describes the experiment; the message says why.
             DivergenceError: if the weights diverge; the message says when, `partial` has the
                 record up to then.
         """
@@ -133,7 +136,8 @@ class Experiment:
 
         Args:
             theory: a registered name, or a `Theory`.
-            duration: the last time t = updates/D, with about 50 log-spaced recordings; or
+            duration: the last time t = updates/D; `recording_times` says which times before it
+                are recorded; or
             times: the recording times themselves; neither is needed for a fixed point.
             initial: where to start; the network's initial weights by default.
             **options: keywords of the theory when it is given by name, such as `integrator`.
@@ -191,7 +195,8 @@ class Experiment:
             trajectory: made by a run or a theory.
 
         Returns:
-            The trajectory, with more metadata.
+            The trajectory, with more metadata. The Bayes error of a Gaussian mixture is among them,
+            and is computed when it is first read: by a figure, a table, `Trajectory.save` or you.
         """
         about: dict[str, Any] = {
             "experiment": self.description(),
@@ -201,9 +206,12 @@ class Experiment:
                 **{name: version(name) for name in ("gmmdyn", "torch", "numpy")},
             },
         }
-        if isinstance(self.data_model, GaussianMixture):
-            about["bayes_error"] = self.data_model.bayes_error()._asdict()
-        return replace(trajectory, metadata={**trajectory.metadata, **about})
+        later: dict[str, Callable[[], Any]] = {}
+        mixture = self.data_model
+        if isinstance(mixture, GaussianMixture):
+            # It can take longer than to solve, and only figures, tables and files have it.
+            later["bayes_error"] = partial(_bayes_error, mixture)
+        return replace(trajectory, metadata=Metadata({**trajectory.metadata, **about}, later))
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> Experiment:
@@ -247,14 +255,20 @@ class Experiment:
 
         Returns:
             `data_model`, `network` and `algorithm`; a component that was not built by its name is
-            described by its class alone, an array of more than 100,000 numbers by its shape and
-            the SHA-256 of its float64 values.
+            described by its class and a digest of its state (its arrays and attributes, but not
+            what is in a `functools.cached_property`), an array of more than 100,000 numbers by its
+            shape and the SHA-256 of its float64 values.
         """
         return {
             "data_model": describe(self.data_model, _MOST_NUMBERS),
             "network": describe(self.network, _MOST_NUMBERS),
             "algorithm": plain(asdict(self.algorithm)),
         }
+
+
+def _bayes_error(mixture: GaussianMixture) -> dict[str, float]:
+    """Return the Bayes error as plain values."""
+    return mixture.bayes_error()._asdict()
 
 
 def build_theory(theory: str | Theory, options: Mapping[str, Any]) -> Theory:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and NetCDF files that are read again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gmmdyn.errors import OutputError
+from gmmdyn.errors import DataError, OutputError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,3 +90,34 @@ def write_netcdf(target: Path, dataset: xr.Dataset) -> Path:
         # In memory first: HDF5 itself crashes when a full disk makes its last write fail.
         temporary.write_bytes(bytes(dataset.to_netcdf(engine="h5netcdf", encoding=encoding)))
     return target
+
+
+def read_netcdf(path: Path, what: str) -> xr.Dataset:
+    """Read a NetCDF file into memory.
+
+    Args:
+        path: the file.
+        what: it should hold, for messages: a plural.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        DataError: if there is no such file or it cannot be read.
+    """
+    import xarray as xr
+
+    if path.is_dir():
+        raise DataError(f"`{path}` is a folder; give a file with {what} saved by gmmdyn.")
+    if not path.exists():
+        raise DataError(f"there is no file `{path}`; give one with {what} saved by gmmdyn.")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except PermissionError:
+        raise DataError(f"`{path}` may not be read; change its permissions.") from None
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError):
+        # HDF5 says where it stumbled, which tells nobody anything.
+        raise DataError(
+            f"`{path}` holds no {what} saved by gmmdyn: it is damaged or no NetCDF file."
+        ) from None

@@ -19,7 +19,8 @@ class Loss(abc.ABC):
     """A loss of an output and a label.
 
     Attributes:
-        quadratic: whether it is ½(y − φ)², whose error signal is linear in the output.
+        quadratic: whether it is ½(y − φ)², whose error signal is linear in the output; whoever has
+            to know that asks here.
     """
 
     quadratic: ClassVar[bool] = False
@@ -123,5 +124,6 @@ class LogisticLoss(Loss):
         return _logistic_signal
 
 
+# Each but the square one is the variation `loss=NAME` of SGD, which engines and theories declare.
 SQUARE = SquareLoss()
 LOSSES: Mapping[str, Loss] = {"square": SQUARE, "logistic": LogisticLoss()}

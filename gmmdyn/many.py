@@ -49,7 +49,7 @@ def solve_many(
     chosen = build_theory(theory, options)
     starts = list(initial) if initial is not None else [None] * len(experiments)
     results: dict[int, Trajectory | GmmdynError] = {}
-    # Recording times are whole samples, so that they depend on the dimension.
+    # Recording times are whole updates, so that they depend on the dimension.
     for dim in dict.fromkeys(one.data_model.dim for one in experiments):
         mine = [i for i, one in enumerate(experiments) if one.data_model.dim == dim]
         grid = np.array([np.inf])

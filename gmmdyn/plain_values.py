@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from gmmdyn.interfaces import Component
+from gmmdyn.state_digest import state_digest
 
 
 def describe(component: Any, most: float = math.inf) -> dict[str, Any]:
-    """Return a component as plain values: its name and options, or its class.
+    """Return a component as plain values: its name and options, or its class and state.
 
     Args:
         component: a data model, network, activation, ….
@@ -23,8 +24,7 @@ def describe(component: Any, most: float = math.inf) -> dict[str, Any]:
         JSON types only.
     """
     if component.spec is None:
-        cls = type(component)
-        return {"class": f"{cls.__module__}.{cls.__qualname__}"}
+        return _by_state(component)
     return {"name": component.spec.name, **plain(component.spec.options, most)}
 
 
@@ -36,7 +36,8 @@ def plain(value: Any, most: float = math.inf) -> Any:
         most: numbers in an array, beyond which its shape and digest stand for it.
 
     Returns:
-        JSON types only; what is none of them, as text.
+        JSON types only; what is none of them as text, or by its class and a digest of its state
+        where its text says no more than where it is in memory.
     """
     if isinstance(value, Mapping):
         return {str(key): plain(item, most) for key, item in value.items()}
@@ -48,7 +49,15 @@ def plain(value: Any, most: float = math.inf) -> Any:
         return value.tolist()
     if isinstance(value, list | tuple):
         return [plain(item, most) for item in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    text = str(value)
+    return _by_state(value) if " at 0x" in text else text
+
+
+def _by_state(value: Any) -> dict[str, str]:
+    cls = type(value)
+    return {"class": f"{cls.__module__}.{cls.__qualname__}", "state": state_digest(value)}
 
 
 def _digest(value: Any) -> dict[str, Any]:

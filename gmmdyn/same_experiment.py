@@ -9,6 +9,9 @@ from typing import Any
 from gmmdyn.errors import ArgumentError, IncompatibleError
 from gmmdyn.trajectory import Trajectory
 
+# Where a digest stands, which tells a reader nothing.
+_DIGESTS = (".state", ".sha256")
+
 
 def check_source(name: str, value: Any, source: str) -> None:
     """Refuse what is no trajectory, or one from elsewhere.
@@ -64,4 +67,6 @@ def _difference(ours: Any, theirs: Any, path: str) -> str | None:
         return None  # an option left out is one that is None
     if isinstance(ours, dict | list) or isinstance(theirs, dict | list):
         return f"`{path}`"
+    if path.endswith(_DIGESTS):
+        return f"`{path.rpartition('.')[0]}`, in what it holds"
     return f"`{path}` ({ours!r} and {theirs!r})"

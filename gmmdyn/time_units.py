@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 from gmmdyn import checks
 from gmmdyn.errors import RangeError
+from gmmdyn.times import TIME
 from gmmdyn.trajectory import Trajectory
 
 # The unit and the power of D that t is multiplied by; the label of the axis.
 TIME_UNITS: Mapping[str, tuple[float, str]] = {
-    "t": (0.0, "t = samples / D"),
-    "t*sqrt(D)": (0.5, r"$t\,\sqrt{D}$,  t = samples / D"),
-    "t*D": (1.0, "t D = samples"),
+    "t": (0.0, f"t = {TIME}"),
+    "t*sqrt(D)": (0.5, rf"$t\,\sqrt{{D}}$,  t = {TIME}"),
+    "t*D": (1.0, "t D = updates"),
 }
 
 
@@ -22,7 +23,7 @@ def in_unit(trajectory: Trajectory, time_unit: str) -> Trajectory:
     """Return a trajectory on another clock, to be drawn.
 
     Args:
-        trajectory: with t = samples/D.
+        trajectory: with t = updates/D.
         time_unit: a key of `TIME_UNITS`.
 
     Returns:

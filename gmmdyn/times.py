@@ -1,4 +1,4 @@
-"""Grids of recording times."""
+"""What time is, and grids of recording times."""
 
 from __future__ import annotations
 
@@ -9,18 +9,32 @@ import numpy as np
 from gmmdyn import checks
 from gmmdyn.errors import RangeError
 
+# Time, everywhere: in arguments, trajectories, files and figures. Each update may have several
+# samples (`OnlineSGD.batch_size`), which do not count.
+TIME = "updates / D"
 
-def recording_times(duration: float, dim: int, count: int = 50) -> np.ndarray:
+
+# A short run has so many times after 0, over so many decades.
+_COUNT, _DECADES = 50, 3
+# A run of any length has times from here on, since learning at a rate of order one starts here.
+_EARLY = 0.1
+
+
+def recording_times(duration: float, dim: int, count: int | None = None) -> np.ndarray:
     """Return 0 and log-spaced times up to the duration, each a whole number of updates.
+
+    The first one after 0 is a thousandth of the duration, but never later than t = 0.1 and never
+    less than one update. So a run of any length shows learning, whenever it happens.
 
     Args:
         duration: the last time, t = updates/D, positive and at least one update.
         dim: the input dimension D.
-        count: how many times to aim for after 0, at least 1; close ones coincide.
+        count: how many times to aim for after 0, at least 1; close ones coincide. By default 50,
+            and beyond a duration of 100, where there are more than three decades, as many a decade
+            as there: 159 at a duration of 5e8.
 
     Returns:
-        Times, shape `(T,)` with T at most `count` + 1, strictly increasing from 0; the first one
-        after 0 is a thousandth of the duration.
+        Times, shape `(T,)` with T at most `count` + 1, strictly increasing from 0.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -29,7 +43,10 @@ def recording_times(duration: float, dim: int, count: int = 50) -> np.ndarray:
     last = round(duration * dim)
     if last < 1:
         raise RangeError(f"`duration` is {duration}, less than one update at D = {dim}.")
-    first = max(1.0, last / 1000)
+    first = max(1.0, min(last / 10**_DECADES, _EARLY * dim))
+    if count is None:
+        decades = max(_DECADES, np.log10(last / first))
+        count = 1 + round((_COUNT - 1) * decades / _DECADES)
     steps = np.geomspace(first, last, checks.whole("count", count))
     steps[-1] = last
     return np.unique(np.concatenate([[0], np.round(steps)])) / dim
@@ -41,7 +58,7 @@ def settle_times(
     """Return the recording times that a caller asked for in one of two ways.
 
     Args:
-        duration: the last time, with log-spaced recording before it.
+        duration: the last time, with those of `recording_times` before it.
         times: the times themselves, not negative, strictly increasing; rounded to whole updates.
         dim: the input dimension D.
 

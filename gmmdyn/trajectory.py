@@ -12,8 +12,10 @@ import numpy as np
 import torch
 
 from gmmdyn import checks
-from gmmdyn.errors import DataError, RangeError, ShapeError
+from gmmdyn.errors import DataError, RangeError, ShapeError, UnknownCurveError
+from gmmdyn.estimate import Estimate
 from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.times import TIME, span
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +34,7 @@ CURVES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trajectory:
     r"""What a run measures or a theory predicts, on a grid of times.
 
@@ -49,10 +51,13 @@ class Trajectory:
         errors: standard errors of curves, by name and of the shape of the curve: the integration
             error of a theory. Those of a simulation follow from its replicas.
         metadata: what is needed to run it again: configuration, seeds, versions, solver
-            statistics. JSON types only.
+            statistics. JSON types only. The Bayes error in it is computed when it is first read.
+
+    The curves are attributes too: `trajectory.Q` is `trajectory["Q"]`.
 
     Raises:
-        ShapeError: if a curve does not fit the times.
+        ShapeError: if a curve does not fit the times, or is unknown.
+        RangeError: if the source is unknown.
     """
 
     times: np.ndarray
@@ -64,6 +69,7 @@ class Trajectory:
     def __post_init__(self) -> None:
         times = np.asarray(self.times, dtype=np.float64)
         object.__setattr__(self, "times", times)
+        checks.choice("source", self.source, ("simulation", "theory"))
         if times.ndim != 1 or np.any(np.diff(times) < 0):
             raise ShapeError("`times` must be one axis of times that do not decrease.")
         for name, group in (("curves", self.curves), ("errors", self.errors)):
@@ -95,15 +101,82 @@ class Trajectory:
             raise RangeError(f"no curve `{name}`; {checks.suggestion(name, self.curves)}")
         return self.curves[name]
 
+    if not TYPE_CHECKING:  # types know which attributes there are
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuse an attribute that there is none of, and say which curves there are.
+
+            Args:
+                name: what was asked for.
+
+            Raises:
+                UnknownCurveError: always.
+            """
+            # Without `curves` where a copy is being made.
+            near = checks.suggestion(name, self.__dict__.get("curves", {}))
+            raise UnknownCurveError(
+                f"this trajectory has no curve or other attribute `{name}`; {near}"
+            )
+
+    def _curve(self, name: str) -> np.ndarray:
+        if name not in self.curves:
+            raise UnknownCurveError(name)  # `__getattr__` says it
+        return self.curves[name]
+
     @property
     def pmse(self) -> np.ndarray:
         """½E[(y − φ)²], shape `(T,)` or `(T, N)`."""
-        return self["pmse"]
+        return self._curve("pmse")
 
     @property
     def classification_error(self) -> np.ndarray:
         """P(yφ ≤ 0), shape `(T,)` or `(T, N)`."""
-        return self["classification_error"]
+        return self._curve("classification_error")
+
+    @property
+    def loss(self) -> np.ndarray:
+        """E[ℓ], shape `(T,)` or `(T, N)`; there is none for the square loss, where it is `pmse`."""
+        return self._curve("loss")
+
+    @property
+    def Q(self) -> np.ndarray:  # noqa: N802 # its name everywhere
+        """Overlaps of the weights, shape `(T, K, K)` or `(T, N, K, K)`."""
+        return self._curve("Q")
+
+    @property
+    def R(self) -> np.ndarray:  # noqa: N802
+        """Overlaps of means and weights, shape `(T, C, K)` or `(T, N, C, K)`."""
+        return self._curve("R")
+
+    @property
+    def v(self) -> np.ndarray:
+        """The second layer, shape `(T, K)` or `(T, N, K)`."""
+        return self._curve("v")
+
+    @property
+    def b(self) -> np.ndarray:
+        """The first-layer bias, if there is one, shape `(T, K)` or `(T, N, K)`."""
+        return self._curve("b")
+
+    @property
+    def bayes_error(self) -> Estimate | None:
+        """The smallest classification error possible, or None if the metadata do not have it."""
+        known = self.metadata.get("bayes_error")
+        return None if known is None else Estimate(known["value"], known["standard_error"])
+
+    def __repr__(self) -> str:
+        """Say in a few lines what there is."""
+        maker = {"simulation": "engine", "theory": "theory"}[self.source]
+        by = f" by the {maker} `{self.metadata[maker]}`" if maker in self.metadata else ""
+        title = {"simulation": "simulated", "theory": "predicted"}[self.source]
+        count = self.replicas
+        runs = "" if count is None else f", {count} replica{'' if count == 1 else 's'}"
+        shapes = [f"{name} {value.shape}" for name, value in self.curves.items()]
+        return (
+            f"Trajectory {title}{by}\n"
+            f"  t = {span(self.times)} ({self.times.size} times){runs}\n"
+            f"  {', '.join(shapes)}"
+        )
 
     @property
     def replicas(self) -> int | None:
@@ -184,7 +257,7 @@ class Trajectory:
         Returns:
             Variables by curve, dimensions `time`, `replica` (simulations), `cluster`, `unit`,
             `unit_`; integration errors as `<curve>_se`; `source` and `metadata` (JSON) as
-            attributes.
+            attributes, with the Bayes error, which takes a while where it has no closed form.
         """
         import xarray as xr
 
@@ -195,9 +268,9 @@ class Trajectory:
         for name, value in self.errors.items():
             plain = value.ndim == 1 + len(CURVES[name])
             variables[f"{name}_se"] = (("time", *(() if plain else runs), *CURVES[name]), value)
-        attributes = {"source": self.source, "metadata": json.dumps(self.metadata)}
+        attributes = {"source": self.source, "metadata": json.dumps(dict(self.metadata))}
         dataset = xr.Dataset(variables, coords={"time": self.times}, attrs=attributes)
-        dataset["time"].attrs["long_name"] = "samples / D"
+        dataset["time"].attrs["long_name"] = TIME
         return dataset
 
     def save(self, path: str | Path) -> Path:
@@ -229,20 +302,20 @@ class Trajectory:
         Raises:
             DataError: if there is no such file or it is not one of ours.
         """
-        import xarray as xr
+        from gmmdyn.files import read_netcdf
 
+        dataset = read_netcdf(Path(path), "curves of a trajectory")
+        names = [str(name) for name in dataset.data_vars]
+        curves = {name: dataset[name].values for name in names if name in CURVES}
+        errors = {
+            name.removesuffix("_se"): dataset[name].values for name in names if name.endswith("_se")
+        }
         try:
-            with xr.open_dataset(path, engine="h5netcdf") as dataset:
-                dataset.load()
             metadata = json.loads(dataset.attrs["metadata"])
             source = dataset.attrs["source"]
-            names = [str(name) for name in dataset.data_vars]
-            curves = {name: dataset[name].values for name in names if name in CURVES}
-            errors = {
-                name.removesuffix("_se"): dataset[name].values
-                for name in names
-                if name.endswith("_se")
-            }
             return cls(dataset["time"].values, curves, source, errors, metadata)
-        except (OSError, KeyError, ValueError) as error:
-            raise DataError(f"`{path}` is not a trajectory saved by gmmdyn ({error}).") from None
+        except (KeyError, ValueError, TypeError) as error:
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
+            raise DataError(
+                f"`{path}` holds no curves of a trajectory saved by gmmdyn: {reason}."
+            ) from None

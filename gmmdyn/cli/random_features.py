@@ -14,7 +14,7 @@ from gmmdyn.cli.console import say
 from gmmdyn.cli.header import header
 from gmmdyn.errors import ConfigError, DataError
 from gmmdyn.feature_errors import feature_errors
-from gmmdyn.files import write_netcdf, write_text
+from gmmdyn.files import read_netcdf, write_netcdf, write_text
 from gmmdyn.report import write_report
 from gmmdyn.sweeping import read_axis
 from gmmdyn.yaml_text import read_yaml, write_yaml
@@ -93,13 +93,14 @@ def table_of(run: Path) -> str:
 
 
 def _read(run: Path) -> tuple[xr.Dataset, str]:
-    import xarray as xr
-
+    path = run / places.FEATURE_ERRORS
+    dataset = read_netcdf(path, "errors of random features")
     try:
-        dataset = xr.load_dataset(run / places.FEATURE_ERRORS, engine="h5netcdf")
         return dataset, _table(dataset)
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"`{run / places.FEATURE_ERRORS}` cannot be read ({error}).") from None
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"`{path}` holds no errors of random features saved by gmmdyn: {error}."
+        ) from None
 
 
 class _Counter:

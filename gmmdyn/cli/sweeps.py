@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +31,7 @@ def run_sweep(arguments: Arguments) -> None:
 
     Raises:
         GmmdynError: if the input is bad, the workers die or every point failed.
+        KeyboardInterrupt: if it is interrupted; the message says what is left.
     """
     configuration = configured("sweep", arguments)
     if configuration is None:
@@ -58,10 +58,11 @@ def run_sweep(arguments: Arguments) -> None:
             retry_failed="--retry-failed" in arguments.flags,
             progress=None,
         )
+        _write(target, dataset)
     except KeyboardInterrupt:
-        print(f"gmmdyn: finished points are in {target}; run it again to go on.", file=sys.stderr)
-        raise
-    _write(target, dataset)
+        raise KeyboardInterrupt(
+            f"the points that are finished are in {target}, and the same command goes on from there"
+        ) from None
     say(_summary(dataset))
     say(f"written to {target}")
     message = dataset["message"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmdyn.errors import DataError
+from gmmdyn.files import read_netcdf
 from gmmdyn.trajectory import CURVES, Trajectory
 
 if TYPE_CHECKING:
@@ -75,14 +76,11 @@ def load_fixed_points(path: str | Path) -> xr.Dataset:
     Raises:
         DataError: if there is no such file or it is not one of ours.
     """
-    import xarray as xr
-
+    dataset = read_netcdf(Path(path), "fixed points")
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
-            dataset.load()
         json.loads(dataset.attrs["fixed_points"])
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"`{path}` holds no fixed points saved by gmmdyn ({error}).") from None
+    except (KeyError, ValueError, TypeError):
+        raise DataError(f"`{path}` holds no fixed points saved by gmmdyn.") from None
     return dataset
 
 

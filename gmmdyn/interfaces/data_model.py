@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from typing import Literal, NamedTuple, final
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -70,15 +71,17 @@ class PrincipalAxes(NamedTuple):
     centres: Tensor
 
 
+# What was computed, and is no part of what a mixture is.
+_bayes_errors: WeakKeyDictionary[GaussianMixture, dict[tuple[int, int], Estimate]] = (
+    WeakKeyDictionary()
+)
+
+
 class GaussianMixture(DataModel):
     r"""A mixture of `C` Gaussian clusters with one label each.
 
     Inputs are $x = \mu_\alpha/\sqrt{D} + \text{noise}$ with noise covariance $\Omega_\alpha$.
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._bayes_errors: dict[tuple[int, int], Estimate] = {}
 
     @property
     @abc.abstractmethod
@@ -188,10 +191,10 @@ class GaussianMixture(DataModel):
         Returns:
             The error and its standard error (0 where it is exact).
         """
-        if (samples, seed) not in self._bayes_errors:
-            found = bayes.bayes_error(self, samples=samples, seed=seed)
-            self._bayes_errors[samples, seed] = found
-        return self._bayes_errors[samples, seed]
+        known = _bayes_errors.setdefault(self, {})
+        if (samples, seed) not in known:
+            known[samples, seed] = bayes.bayes_error(self, samples=samples, seed=seed)
+        return known[samples, seed]
 
 
 class IsotropicMixture(GaussianMixture):

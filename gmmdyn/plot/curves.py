@@ -69,8 +69,7 @@ def plot_trajectory(
         RangeError: if no time is finite, as for a fixed point, or the ending of `path` is unknown.
         OutputError: if it cannot be written.
     """
-    known = trajectory.metadata.get("bayes_error")
-    bayes_error = None if known is None else Estimate(known["value"], known["standard_error"])
+    bayes_error = trajectory.bayes_error
     if trajectory.source == "simulation":
         return _plot(trajectory, None, bayes_error, path, time_unit)
     return _plot(None, trajectory, bayes_error, path, time_unit)

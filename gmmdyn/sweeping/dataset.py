@@ -12,6 +12,7 @@ import xarray as xr
 from gmmdyn.plain_values import plain
 from gmmdyn.sweeping.axes import Axis
 from gmmdyn.sweeping.points import Outcome
+from gmmdyn.times import TIME
 
 
 def assemble(axes: Sequence[Axis], outcomes: Sequence[Outcome], attributes: Any) -> xr.Dataset:
@@ -51,7 +52,7 @@ def assemble(axes: Sequence[Axis], outcomes: Sequence[Outcome], attributes: Any)
         variables[name] = ([*names, *dims], _stacked(curves, shape))
     dataset = xr.Dataset(variables, coords=coordinates, attrs={"sweep": json.dumps(attributes)})
     if "time" in dataset.coords:
-        dataset["time"].attrs["long_name"] = "samples / D"
+        dataset["time"].attrs["long_name"] = TIME
     return dataset
 
 

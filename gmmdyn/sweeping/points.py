@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from gmmdyn import checks
@@ -12,6 +13,7 @@ from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, GmmdynError
 from gmmdyn.experiment import Experiment
 from gmmdyn.many import simulate_many, solve_many
+from gmmdyn.metadata import Metadata
 from gmmdyn.plain_values import plain
 from gmmdyn.trajectory import Trajectory
 
@@ -76,12 +78,22 @@ def run_points(
 
         torch.set_num_threads(threads)
     if callable(run):
-        return [_guarded(point, lambda job: run(**job)) for point in points]
-    if run == "solve":
-        return _together(points, lambda found: [found.theory, _times(found)], _solve)
-    if len(points) > 1:
-        return _together(points, lambda found: found.simulation, _simulate)
-    return [_guarded(point, _simulated) for point in points]
+        outcomes = [_guarded(point, lambda job: run(**job)) for point in points]
+    elif run == "solve":
+        outcomes = _together(points, lambda found: [found.theory, _times(found)], _solve)
+    elif len(points) > 1:
+        outcomes = _together(points, lambda found: found.simulation, _simulate)
+    else:
+        outcomes = [_guarded(point, _simulated) for point in points]
+    return [_alone(outcome) for outcome in outcomes]
+
+
+def _alone(outcome: Outcome) -> Outcome:
+    """Leave out what is still to be computed, which no sweep asks for, and what it holds on to."""
+    trajectory = outcome.trajectory
+    if trajectory is None or not isinstance(trajectory.metadata, Metadata):
+        return outcome
+    return outcome._replace(trajectory=replace(trajectory, metadata=trajectory.metadata.known))
 
 
 def side_by_side(points: Sequence[Point], chains: int) -> int:

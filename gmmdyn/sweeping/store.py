@@ -42,9 +42,11 @@ class Store:
             if done.is_file():
                 return Outcome(index, Trajectory.load(done), "")
             if failures and failed.is_file():
-                message = json.loads(failed.read_text(encoding="utf-8"))["message"]
-                return Outcome(index, None, str(message))
-        except (DataError, OSError, ValueError, KeyError):
+                kept = json.loads(failed.read_text(encoding="utf-8"))
+                # Whatever else may stand there, it is no outcome: the point is run again.
+                if isinstance(kept, dict) and isinstance(kept.get("message"), str):
+                    return Outcome(index, None, kept["message"])
+        except (DataError, OSError, ValueError, RecursionError):
             return None
         return None
 

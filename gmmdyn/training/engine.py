@@ -58,6 +58,7 @@ class Engine(nn.Module, abc.ABC):
 
     Attributes:
         name: what `Experiment.simulate` calls it.
+        describes: the `OnlineSGD.variations` that it simulates; it refuses all others.
         accelerator: what `Experiment.simulate` runs it on unless told, as Lightning's trainer
             names it.
         dim: the input dimension `D`: one unit of time is `D` updates.
@@ -66,6 +67,7 @@ class Engine(nn.Module, abc.ABC):
     """
 
     name: ClassVar[str]
+    describes: ClassVar[frozenset[str]] = frozenset()
     accelerator: ClassVar[str] = "auto"
     first_replica: int = 0
     _total: int | None = None
@@ -118,7 +120,7 @@ class Engine(nn.Module, abc.ABC):
         return range(self.first_replica + replicas.start, self.first_replica + replicas.stop)
 
     @classmethod
-    @abc.abstractmethod
+    @final
     def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
         """Say why this engine cannot run an experiment.
 
@@ -126,6 +128,21 @@ class Engine(nn.Module, abc.ABC):
             data_model: where samples come from.
             network: at its initial weights.
             algorithm: how it learns.
+
+        Returns:
+            A clause that goes on from "the … engine", or None if it can.
+        """
+        reason = algorithm.undescribed(cls.describes)
+        return cls.obstacle_of_parts(data_model, network) if reason is None else reason
+
+    @classmethod
+    @abc.abstractmethod
+    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
+        """Say why this engine cannot run a data model and a network, whatever the algorithm.
+
+        Args:
+            data_model: where samples come from.
+            network: at its initial weights.
 
         Returns:
             A clause that goes on from "the … engine", or None if it can.

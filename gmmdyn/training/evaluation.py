@@ -93,7 +93,7 @@ def errors_from_fields(
         y = output.new_tensor(label)
         pmse = SQUARE.value(output, y).mean(-1)
         wrong = (label * output <= 0).to(output.dtype).mean(-1)
-        mean_loss = pmse if loss is SQUARE else loss.value(output, y).mean(-1)
+        mean_loss = pmse if loss.quadratic else loss.value(output, y).mean(-1)
         sums += prior * torch.stack([pmse, wrong, mean_loss])
     return TestErrors(*array(sums))
 
@@ -231,7 +231,7 @@ def measure_order_parameters(
 
 def _curves_of(errors: np.ndarray, loss: Loss) -> dict[str, np.ndarray]:
     """Return errors `(3, N)` by the names of their curves."""
-    names = ("pmse", "classification_error", *(() if loss is SQUARE else ("loss",)))
+    names = ("pmse", "classification_error", *(() if loss.quadratic else ("loss",)))
     return dict(zip(names, errors, strict=False))
 
 

@@ -11,6 +11,9 @@ from gmmdyn import OnlineSGD, Schedule
 from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, TwoLayerNetwork
 
+# The variations of SGD that are in the equations.
+DESCRIBES = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"})
+
 
 def parts_of(
     data_model: DataModel, network: Network, algorithm: OnlineSGD
@@ -29,6 +32,9 @@ def parts_of(
         IncompatibleError: naming the assumption.
         ShapeError: if the input dimensions differ.
     """
+    reason = algorithm.undescribed(DESCRIBES)
+    if reason is not None:
+        raise IncompatibleError(f"the theory `ode` {reason}.")
     if not isinstance(network, TwoLayerNetwork):
         raise IncompatibleError(
             "the theory `ode` describes two-layer networks with few hidden units, and "

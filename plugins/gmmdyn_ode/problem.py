@@ -180,7 +180,7 @@ class Problem(NamedTuple):
         shapes = tuple(getattr(self, name).shape for name in _OWN)
         starts = tuple(None if part is None else part.shape for part in self.initial)
         labels = (*self.labels.tolist(),)
-        return (_same(self.activation), type(self.loss), labels, starts, shapes)
+        return (_same(self.activation), self.loss, labels, starts, shapes)
 
     def rate(self, time: Tensor | float) -> Tensor:
         r"""Return $\eta(t)$.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from gmmdyn_ode.implicit import IMPLICIT
 from gmmdyn_ode.many import solve_together
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
 from gmmdyn_ode.modes import modes_of
-from gmmdyn_ode.parts import parts_of
+from gmmdyn_ode.parts import DESCRIBES, parts_of
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.recording import described
 from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, increasing
@@ -62,7 +62,7 @@ class ODE(Theory):
             integrator's error when that jumps (then nothing tighter is allowed to help).
         atol: absolute tolerance of an adaptive step, positive; by default a hundredth of `rtol`,
             or as `rtol` when the integrator jumps.
-        step: size of a fixed step, in units of t = samples/D, positive.
+        step: size of a fixed step, in units of t = updates/D, positive.
         max_evaluations: of the right-hand side, at least 1; then the solver gives up.
         device: where to compute, such as `"cuda"`, which pays for `gd.solve_many`; off the CPU
             `"auto"` is `"dopri5"`.
@@ -76,6 +76,8 @@ class ODE(Theory):
         Saad and Solla, Physical Review E 52, 4225 (1995); Refinetti et al., ICML 2021,
         arXiv:2102.11742, section 3; in the form of error-signal moments: docs, "Theory".
     """
+
+    describes: ClassVar[frozenset[str]] = DESCRIBES
 
     def __init__(
         self,
@@ -103,7 +105,9 @@ class ODE(Theory):
             verb = "needs a `step`" if step is None else "chooses its own steps: drop `step`"
             raise RangeError(f"the method `{method}` {verb}.")
 
-    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
+    def check_assumptions(
+        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> None:
         """Say which assumption fails; see `Theory.check`."""
         mixture, two_layer = parts_of(data_model, network, algorithm)
         self.choice.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
@@ -135,7 +139,7 @@ class ODE(Theory):
         hidden = problem.initial.v.shape[-1]
         return self.choice.prepared(problem.activation, problem.loss, hidden)
 
-    def derivative(
+    def right_hand_side(
         self,
         data_model: DataModel,
         network: Network,
@@ -153,7 +157,7 @@ class ODE(Theory):
                 return rates.to("cpu")
             return MatrixDynamics(problem, integrator).overlap_rates(time, problem.initial)
 
-    def solve(
+    def predict(
         self,
         data_model: DataModel,
         network: Network,
@@ -178,12 +182,12 @@ class ODE(Theory):
             raise result
         return result
 
-    def solve_many(
+    def predict_many(
         self,
         problems: Sequence[tuple[DataModel, Network, OnlineSGD]],
         *,
         times: Sequence[float] | np.ndarray,
-        initial: Sequence[OrderParameters | None] | None = None,
+        initial: Sequence[OrderParameters | None],
     ) -> list[Trajectory | GmmdynError]:
         """Solve problems of one kind together; see `Theory.solve_many`.
 
@@ -192,12 +196,11 @@ class ODE(Theory):
         they are solved with `"dopri5"` only, and not in the form for general covariances.
         """
         if self._method not in _ON_DEVICES:
-            return super().solve_many(problems, times=times, initial=initial)
+            return super().predict_many(problems, times=times, initial=initial)
         grid = increasing(times)
         results: dict[int, Trajectory | GmmdynError] = {}
         kinds: dict[object, list[tuple[int, Problem]]] = {}
-        starts = initial or [None] * len(problems)
-        for i, (parts, start) in enumerate(zip(problems, starts, strict=True)):
+        for i, (parts, start) in enumerate(zip(problems, initial, strict=True)):
             try:
                 problem = self.problem(*parts, start)
             except GmmdynError as error:
@@ -206,14 +209,16 @@ class ODE(Theory):
             if isinstance(problem, Problem):
                 kinds.setdefault(problem.kind, []).append((i, problem))
             else:
-                results[i] = super().solve_many([parts], times=times, initial=[start])[0]
+                results[i] = super().predict_many([parts], times=times, initial=[start])[0]
         for group in kinds.values():
             for begin in range(0, len(group), _TOGETHER):
                 indices, some = zip(*group[begin : begin + _TOGETHER], strict=True)
                 results.update(zip(indices, self._apart(some, grid), strict=True))
         for i, result in results.items():
             if self._gave_up(result):
-                (results[i],) = super().solve_many([problems[i]], times=times, initial=[starts[i]])
+                (results[i],) = super().predict_many(
+                    [problems[i]], times=times, initial=[initial[i]]
+                )
         return [results[i] for i in range(len(problems))]
 
     def _gave_up(self, result: Trajectory | GmmdynError) -> bool:

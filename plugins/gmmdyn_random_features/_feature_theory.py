@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Collection
 from typing import ClassVar, final
 
 from gmmdyn import OnlineSGD, OrderParameters
@@ -76,25 +75,7 @@ class FeatureTheory(Theory, abc.ABC):
         return data_model, network
 
     @final
-    def refuse_variations(self, algorithm: OnlineSGD, names: Collection[str], what: str) -> None:
-        """Refuse variations of SGD that the theory does not describe.
-
-        Args:
-            algorithm: the learning algorithm.
-            names: of the variations to refuse.
-            what: the theory describes instead.
-
-        Raises:
-            IncompatibleError: naming one of them.
-        """
-        changed = sorted(algorithm.variations.intersection(names))
-        if changed:
-            raise IncompatibleError(
-                f"the theory `{self.name}` describes {what}; leave `{changed[0]}` out."
-            )
-
-    @final
-    def derivative(
+    def right_hand_side(
         self,
         data_model: DataModel,
         network: Network,

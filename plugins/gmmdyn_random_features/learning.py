@@ -39,20 +39,18 @@ class RandomFeaturesDynamics(FeatureTheory):
     """
 
     name: ClassVar[str] = "random-features-dynamics"
+    describes: ClassVar[frozenset[str]] = frozenset({"batch_size"})
 
     def __init__(self, order: str = "exact", max_features: int = 4000) -> None:
         super().__init__()
         self._order = checks.choice("order", order, ORDERS)
         self._limit = checks.whole("max_features", max_features)
 
-    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
+    def check_assumptions(
+        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> None:
         """Say which assumption fails; see `Theory.check`."""
         _, features = self.feature_parts(data_model, network)
-        self.refuse_variations(
-            algorithm,
-            ("loss", "label_noise", "schedule"),
-            "the square loss on clean labels at one rate",
-        )
         size = features.size
         if size > self._limit:
             raise IncompatibleError(
@@ -61,7 +59,7 @@ class RandomFeaturesDynamics(FeatureTheory):
                 "theory `random-features` for the final errors alone."
             )
 
-    def solve(
+    def predict(
         self,
         data_model: DataModel,
         network: Network,

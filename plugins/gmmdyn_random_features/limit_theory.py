@@ -23,14 +23,14 @@ class RandomFeaturesLimit(FeatureTheory):
     """
 
     name: ClassVar[str] = "random-features-limit"
+    describes: ClassVar[frozenset[str]] = frozenset({"schedule", "batch_size"})
     follows_time: ClassVar[bool] = False
 
-    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
+    def check_assumptions(
+        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> None:
         """Say which assumption fails; see `Theory.check`."""
         self.feature_parts(data_model, network)
-        self.refuse_variations(
-            algorithm, ("loss", "label_noise"), "the square loss on clean labels"
-        )
         if not isinstance(data_model, IsotropicMixture) or data_model.variance <= 0:
             raise IncompatibleError(
                 f"the theory `{self.name}` describes isotropic noise of positive variance; take "
@@ -43,7 +43,7 @@ class RandomFeaturesLimit(FeatureTheory):
                 f"{longest:.3g} here; take `random-features`."
             )
 
-    def solve(
+    def predict(
         self,
         data_model: DataModel,
         network: Network,

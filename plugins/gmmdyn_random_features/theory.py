@@ -36,6 +36,7 @@ class RandomFeatures(FeatureTheory):
     """
 
     name: ClassVar[str] = "random-features"
+    describes: ClassVar[frozenset[str]] = frozenset({"schedule", "batch_size"})
     follows_time: ClassVar[bool] = False
 
     def __init__(self, order: str = "first", method: str = "auto") -> None:
@@ -43,12 +44,11 @@ class RandomFeatures(FeatureTheory):
         self._order = checks.choice("order", order, ORDERS)
         self._method = checks.choice("method", method, METHODS)
 
-    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
+    def check_assumptions(
+        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> None:
         """Say which assumption fails; see `Theory.check`."""
         self.feature_parts(data_model, network)
-        self.refuse_variations(
-            algorithm, ("loss", "label_noise"), "the square loss on clean labels"
-        )
 
     def readout(self, mixture: GaussianMixture, network: FeatureNetwork, ridge: float) -> Readout:
         r"""Return the best readout itself.
@@ -73,7 +73,7 @@ class RandomFeatures(FeatureTheory):
             method=self._method,
         )
 
-    def solve(
+    def predict(
         self,
         data_model: DataModel,
         network: Network,

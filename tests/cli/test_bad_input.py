@@ -134,7 +134,9 @@ def test_a_corrupt_idx_file_is_named(tmp_path, capsys):
 
 def test_a_plot_of_another_file_is_refused(tmp_path, capsys):
     (tmp_path / "simulation.nc").write_text("no trajectory")
-    assert "is not a trajectory saved by gmmdyn" in refusal(["plot", str(tmp_path)], capsys)
+    assert "holds no curves of a trajectory saved by gmmdyn" in refusal(
+        ["plot", str(tmp_path)], capsys
+    )
 
 
 def never(*args, **kwargs):
@@ -233,6 +235,23 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, capsys, monkeypatch):
     assert main(["compare", "xor", *TINY, f"--output={target}"]) == 130
     assert capsys.readouterr().err == "gmmdyn: interrupted; nothing was written.\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_sweep_says_in_one_sentence_what_is_left(tmp_path, capsys, monkeypatch):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    target = tmp_path / "sweep"
+    words = ["sweep", "xor", "--over", "variance=0.1,0.2", f"--output={target}"]
+    for place in ("gmmdyn.cli.sweeps.sweep", "gmmdyn.cli.sweeps.write_netcdf"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, interrupted)
+            options = ["--simulation.times=[0,1]", "--workers=1", "--network.hidden=2"]
+            assert main([*words, *options]) == 130
+        assert capsys.readouterr().err == (
+            f"gmmdyn: interrupted; the points that are finished are in {target}, and the same "
+            "command goes on from there.\n"
+        )
 
 
 def test_an_interrupt_that_lightning_turns_into_an_exit_is_an_interrupt(tmp_path, monkeypatch):

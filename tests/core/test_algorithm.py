@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.errors import GmmdynError
+from gmmdyn.errors import ConfigError, GmmdynError
 from gmmdyn.losses import LOSSES
 
 
@@ -49,6 +51,60 @@ def test_bad_schedules_are_refused(times, rates):
 
 
 def test_variations_name_what_is_not_plain():
-    assert gd.OnlineSGD(0.1, 0.3, False).variations == frozenset()
-    full = gd.OnlineSGD(gd.Schedule([0], [1]), loss="logistic", batch_size=2, label_noise=0.1)
-    assert full.variations == {"schedule", "loss", "batch_size", "label_noise"}
+    assert gd.OnlineSGD(0.1, 0.3).variations == frozenset()
+    full = gd.OnlineSGD(
+        gd.Schedule([0], [1]), train_readout=False, loss="logistic", batch_size=2, label_noise=0.1
+    )
+    names = {"schedule", "loss=logistic", "batch_size", "label_noise", "train_readout"}
+    assert full.variations == names
+    assert full.undescribed(names) is None
+    for name in names:
+        assert full.undescribed(names - {name}) is not None, name
+
+
+@dataclass(frozen=True)
+class HeavyBall(gd.OnlineSGD):
+    momentum: float = 0.0
+
+
+class WithAttribute(gd.OnlineSGD):
+    momentum = 0.9
+
+
+class WithMethod(gd.OnlineSGD):
+    def rate(self, time):
+        return 0.5 * super().rate(time)
+
+
+class Hidden(HeavyBall):
+    variations = frozenset()
+
+
+class Renamed(gd.OnlineSGD):
+    """The same by another name."""
+
+
+def test_what_a_subclass_adds_is_a_variation_whatever_it_is_and_cannot_be_hidden():
+    for cls, name in (
+        (HeavyBall, "momentum"),
+        (WithAttribute, "momentum"),
+        (WithMethod, "rate"),
+        (Hidden, "momentum"),
+    ):
+        reason = cls(0.1).undescribed({"schedule"})
+        assert f"`{name}` of {cls.__name__}" in reason
+        assert "take OnlineSGD itself" in reason
+    assert Renamed(0.1).undescribed(()) is None
+    # Who knows what it means declares it, as any other variation.
+    assert HeavyBall(0.1).undescribed({"momentum"}) is None
+    written = gd.OnlineSGD(0.1)
+    object.__setattr__(written, "momentum", 0.9)
+    assert written.variations == {"momentum"}
+
+
+def test_a_subclass_is_not_written_as_plain_sgd(tmp_path):
+    mixture = gd.data_model("xor", dim=10)
+    network = gd.network("committee", dim=10, hidden=2)
+    for cls in (HeavyBall, WithAttribute):
+        with pytest.raises(ConfigError, match=f"`algorithm` is a {cls.__name__}"):
+            gd.Experiment(mixture, network, cls(0.1)).to_yaml(tmp_path / "experiment.yaml")

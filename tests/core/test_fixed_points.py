@@ -62,7 +62,7 @@ def test_a_branch_can_change_the_mixture_and_is_kept_in_a_file(tmp_path):
     assert lines[2].split()[0] == "0.1"
     assert f"{single.pmse[0]:.6f}" in lines[2]
     assert lines[2].endswith("stable")
-    with pytest.raises(DataError, match="holds no fixed points"):
+    with pytest.raises(DataError, match="give one with fixed points"):
         gd.load_fixed_points(tmp_path / "none.nc")
     figure = plot_fixed_points(branch, tmp_path / "branch.png")
     assert (tmp_path / "branch.png").stat().st_size > 5000

@@ -80,7 +80,7 @@ def test_points_are_means_with_standard_errors_and_lines_are_the_theory(simulate
         spread = simulated[name].std(axis=1, ddof=1)[1:]
         np.testing.assert_allclose(error, spread / np.sqrt(5))
         np.testing.assert_array_equal(lines_of(axes)[0].get_xydata()[:, 1], curve[1:])
-        assert (axes.get_xlabel(), axes.get_xscale()) == ("t = samples / D", "log")
+        assert (axes.get_xlabel(), axes.get_xscale()) == ("t = updates / D", "log")
 
 
 def test_an_error_over_more_than_a_decade_has_a_logarithmic_axis(simulated):
@@ -275,6 +275,8 @@ def test_the_unit_of_time_scales_the_axis(unit, factor):
         drawn = axes.get_lines()[0].get_xdata()
         np.testing.assert_allclose(drawn, times[1:] * factor)
         assert ("sqrt" in axes.get_xlabel()) == (unit == "t*sqrt(D)")
+        # A run with mini-batches has more samples than updates.
+        assert "updates" in axes.get_xlabel()
     np.testing.assert_array_equal(curve.times, times)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
 import gmmdyn as gd
-from gmmdyn.errors import DataError, OutputError, RangeError, ShapeError
+from gmmdyn.errors import DataError, OutputError, RangeError, ShapeError, UnknownCurveError
+from gmmdyn.trajectory import CURVES
 
 
 @pytest.mark.parametrize(
@@ -77,6 +83,7 @@ def test_what_is_saved_is_loaded(tmp_path, replicas):
 
 def test_the_dataset_is_labelled():
     dataset = trajectory(4).to_xarray()
+    assert dataset["time"].attrs["long_name"] == "updates / D"
     assert dataset["Q"].dims == ("time", "replica", "unit", "unit_")
     assert dataset["R"].dims == ("time", "replica", "cluster", "unit")
     assert dataset["v"].dims == ("time", "replica", "unit")
@@ -116,9 +123,27 @@ def test_bad_trajectories_are_refused():
 def test_files_that_are_no_trajectory_are_named(tmp_path):
     broken = tmp_path / "x.nc"
     broken.write_bytes(b"no such thing")
-    for path in (broken, tmp_path / "none.nc"):
-        with pytest.raises(DataError, match=r"\.nc` is not a trajectory"):
+    other = tmp_path / "other.nc"
+    xr.Dataset({"pmse": ("time", [1.0])}, {"time": [0.0]}).to_netcdf(other, engine="h5netcdf")
+    unknown = tmp_path / "unknown.nc"
+    xr.Dataset(attrs={"source": "oracle", "metadata": "{}"}, coords={"time": [0.0]}).to_netcdf(
+        unknown, engine="h5netcdf"
+    )
+    for path, sentence in (
+        (broken, "holds no curves .*: it is damaged or no NetCDF file"),
+        (other, "holds no curves .*: it has no 'metadata'"),
+        (unknown, "holds no curves .*: `source` is 'oracle'"),
+        (tmp_path, "is a folder; give a file"),
+        (tmp_path / "none.nc", "there is no file .*none.nc`; give one with curves"),
+    ):
+        with pytest.raises(DataError, match=sentence) as caught:
             gd.Trajectory.load(path)
+        assert f"`{path}`" in str(caught.value)
+        assert "Errno" not in str(caught.value)
+        with pytest.raises(DataError) as caught:
+            gd.load_fixed_points(str(path))
+        assert f"`{path}`" in str(caught.value)
+        assert "Errno" not in str(caught.value)
 
 
 def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
@@ -138,8 +163,51 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
         run.save(tmp_path / "file" / "run.nc")
 
 
+def test_the_curves_of_a_trajectory_are_its_attributes():
+    biased = gd.Trajectory(
+        np.arange(2.0),
+        {
+            "pmse": np.ones(2),
+            "classification_error": np.zeros(2),
+            "loss": np.full(2, 3.0),
+            "Q": np.ones((2, 2, 2)),
+            "R": np.ones((2, 4, 2)),
+            "v": np.ones((2, 2)),
+            "b": np.zeros((2, 2)),
+        },
+        "theory",
+    )
+    assert set(biased.curves) == set(CURVES)
+    for name in CURVES:
+        assert getattr(biased, name) is biased[name]
+
+
+def test_an_attribute_that_a_trajectory_does_not_have_names_those_it_has():
+    plain = gd.Trajectory(np.arange(2.0), {"pmse": np.ones(2), "v": np.ones((2, 2))}, "theory")
+    for name in ("b", "loss", "momentum"):
+        with pytest.raises(AttributeError, match=f"`{name}`; .*there are: pmse, v"):
+            getattr(plain, name)
+        assert not hasattr(plain, name)
+    with pytest.raises(UnknownCurveError, match="did you mean `pmse`"):
+        plain.pmsee  # noqa: B018
+    # What Python asks of an object that is being made anew.
+    assert pickle.loads(pickle.dumps(plain)).pmse.tolist() == [1, 1]
+    assert copy.deepcopy(plain).v.shape == (2, 2)
+
+
+def test_the_representation_of_a_trajectory_is_a_few_lines():
+    run = trajectory(4)
+    assert len(run.times) == 3
+    text = repr(replace(run, metadata={"engine": "dense", "experiment": {"means": [0.0] * 10_000}}))
+    assert len(text.splitlines()) == 3
+    assert len(text) < 300
+    for part in ("simulated by the engine `dense`", "4 replicas", "3 times", "pmse (3, 4)", "t = "):
+        assert part in text
+    assert "replicas" not in repr(trajectory())
+
+
 @given(st.floats(0.5, 1e6), st.integers(2, 10_000), st.integers(1, 80))
-def test_recording_times_are_whole_samples_in_order(duration, dim, count):
+def test_recording_times_are_whole_updates_in_order(duration, dim, count):
     times = gd.recording_times(duration, dim, count)
     assert times[0] == 0
     assert (np.diff(times) > 0).all()
@@ -148,6 +216,31 @@ def test_recording_times_are_whole_samples_in_order(duration, dim, count):
     assert abs(times[-1] - duration) <= 0.5 / dim + 1e-9 * duration
 
 
-def test_a_duration_below_one_sample_is_refused():
+@pytest.mark.parametrize("duration", [100, 1000, 1e5, 5e8])
+def test_a_run_of_any_length_is_recorded_from_early_on_as_often_a_decade(duration):
+    """At 5e8 the whole of learning, which is over at t = 1e5, once fell between two rows."""
+    times = gd.recording_times(duration, 10_000)
+    assert times[1] == pytest.approx(0.1)
+    # Three decades have 49 steps.
+    np.testing.assert_allclose(np.diff(np.log10(times[1:])), 3 / 49, rtol=0.01)
+
+
+def test_a_short_run_is_recorded_at_fifty_times_from_a_thousandth_on():
+    times = gd.recording_times(10, 1_000_000)
+    np.testing.assert_allclose(times[1:], 0.01 * 1000 ** (np.arange(50) / 49), atol=1e-6)
+
+
+def test_simulation_and_theory_of_a_duration_are_recorded_at_the_same_times():
+    tried = gd.Experiment(
+        gd.data_model("xor", dim=20, variance=0.1),
+        gd.network("committee", dim=20, hidden=2, activation="erf"),
+        gd.OnlineSGD(0.1),
+    )
+    simulated = tried.simulate(300, test_size=10)
+    np.testing.assert_array_equal(simulated.times, tried.solve("ode", 300).times)
+    np.testing.assert_array_equal(simulated.times, gd.recording_times(300, 20))
+
+
+def test_a_duration_below_one_update_is_refused():
     with pytest.raises(RangeError, match="`duration`"):
         gd.recording_times(1e-4, 100)

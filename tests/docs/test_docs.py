@@ -117,6 +117,14 @@ def test_the_site_loads_nothing_from_elsewhere():
         assert "//" not in re.sub(r"^// .*$", "", file.read_text(), flags=re.MULTILINE), file
 
 
+def test_time_is_updates_over_d_everywhere():
+    """It is so with mini-batches too, where there are more samples."""
+    texts = [*pages(), *ROOT.glob("gmmdyn/**/*.py"), *ROOT.glob("plugins/**/*.py")]
+    assert len(texts) > 100
+    for text in texts:
+        assert not re.search(r"samples\s?/\s?\$?D\b", text.read_text()), name_of(text)
+
+
 def test_figures_of_the_pages_are_there():
     for page in pages():
         for target in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text()):

@@ -316,6 +316,25 @@ def test_no_noise_and_dead_features():
     assert found.classification_error == 0
 
 
+class OwnErf(gd.Activation):
+    """The error function of a user, who declares it."""
+
+    closed_form = "erf"
+
+    def forward(self, x):
+        return torch.erf(x / 2**0.5)
+
+    def derivative(self, x):
+        return (2 / torch.pi) ** 0.5 * torch.exp(-(x**2) / 2)
+
+
+def test_who_declares_the_error_function_has_its_closed_forms():
+    mean, deviation = np.linspace(-1, 1, 5), np.linspace(0.1, 2, 5)
+    ours = unit_moments(OwnErf(), mean, deviation)
+    for one, other in zip(ours, unit_moments(gd.activation("erf"), mean, deviation), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_what_it_refuses():
     mixture = gd.data_model("xor", dim=10)
     features = FixedFeatures(random_projection(10, 20))

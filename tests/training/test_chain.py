@@ -309,7 +309,7 @@ def test_auto_chooses_it_where_it_applies_and_says_why_not():
             gd.OnlineSGD(0.1),
             "isotropic mixtures, and RandomCovariance is none",
         ),
-        (mixture, network, gd.OnlineSGD(0.1, batch_size=2), "not of mini-batches"),
+        (mixture, network, gd.OnlineSGD(0.1, batch_size=2), "and not mini-batches"),
     ]
     for mixture, network, algorithm, reason in cases:
         experiment = gd.Experiment(mixture, network, algorithm)

@@ -72,6 +72,7 @@ class ChainEngine(Engine):
     """
 
     name = "chain"
+    describes = frozenset({"schedule", "label_noise", "train_readout", "loss=logistic"})
     # A GPU is the faster one for thousands of chains only, and draws other noise.
     accelerator = "cpu"
     centres: Tensor
@@ -123,8 +124,8 @@ class ChainEngine(Engine):
         self.bias = states(given) if given else None
 
     @classmethod
-    def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
-        """Say why it cannot run an experiment; see `Engine.obstacle`."""
+    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
+        """Say why it cannot run them; see `Engine.obstacle_of_parts`."""
         if not isinstance(data_model, IsotropicMixture):
             return f"simulates isotropic mixtures, and {type(data_model).__name__} is none"
         if not isinstance(network, TwoLayerNetwork):
@@ -135,8 +136,6 @@ class ChainEngine(Engine):
         if scalars.functions is None:
             name = type(network.activation).__name__
             return f"needs an activation with scalar functions, and {name}'s {scalars.reason}"
-        if algorithm.batch_size > 1:
-            return "makes updates of one sample, not of mini-batches"
         return None
 
     @property

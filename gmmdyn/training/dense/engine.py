@@ -63,6 +63,9 @@ class DenseEngine(Engine):
     """
 
     name = "dense"
+    describes = frozenset(
+        {"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"}
+    )
     _rotation: Tensor | None
     _scale: Tensor | None
     _centres: Tensor | None
@@ -108,8 +111,8 @@ class DenseEngine(Engine):
         self.bias = None if network.bias is None else copies(network.bias.double(), replicas)
 
     @classmethod
-    def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
-        """Say why it cannot run an experiment; see `Engine.obstacle`."""
+    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
+        """Say why it cannot run them; see `Engine.obstacle_of_parts`."""
         if not isinstance(network, TwoLayerNetwork):
             return f"simulates two-layer networks, and {type(network).__name__} is none"
         return None

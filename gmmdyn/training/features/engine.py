@@ -53,7 +53,7 @@ class FeatureEngine(Engine):
     Args:
         data_model: where samples come from.
         network: the network at its initial weights, the same for all replicas.
-        algorithm: the rates, with any of its variations.
+        algorithm: the rates, with any of its variations but a frozen readout.
         replicas: how many independent runs, at least 1.
         seed: of the samples.
         block_size: updates in a block, at least 1; by default about a billion multiplications. A
@@ -65,6 +65,7 @@ class FeatureEngine(Engine):
     """
 
     name = "features"
+    describes = frozenset({"schedule", "batch_size", "label_noise", "loss=logistic"})
     projection: Tensor
     centre: Tensor | None
 
@@ -100,12 +101,10 @@ class FeatureEngine(Engine):
         self.bias = None if network.bias is None else copies(network.bias.double(), replicas)
 
     @classmethod
-    def obstacle(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> str | None:
-        """Say why it cannot run an experiment; see `Engine.obstacle`."""
+    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
+        """Say why it cannot run them; see `Engine.obstacle_of_parts`."""
         if not isinstance(network, FeatureNetwork):
             return f"simulates readouts of fixed features, and {type(network).__name__} is none"
-        if not algorithm.train_readout:
-            return "trains the readout and nothing else, so `train_readout` must be true"
         return None
 
     @property
@@ -150,7 +149,7 @@ class FeatureEngine(Engine):
         """Measure the errors of some replicas on fresh inputs; see `Engine.measure`."""
         loss = self.algorithm.loss_function
         names = ["pmse", "classification_error"]
-        if self.algorithm.loss != "square":
+        if not loss.quadratic:
             names.append("loss")
         curves = {name: np.full(len(replicas), np.nan) for name in names}
         rows = self._rows(1)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmmdyn.losses import Loss, SquareLoss
+from gmmdyn.losses import Loss
 
 
 class Propagators(NamedTuple):
@@ -115,7 +115,7 @@ def error_signals(
         mixing += factors.step
         start = start + bias.unsqueeze(1)
     labels = labels.double()
-    if isinstance(loss, SquareLoss):
+    if loss.quadratic:
         mixing.diagonal(dim1=1, dim2=2).fill_(1)
         right = (labels - start).unsqueeze(-1)
         solved: Tensor = torch.linalg.solve_triangular(

@@ -71,6 +71,10 @@ class StateEvolution(Theory):
         Refinetti et al., ICML 2021, arXiv:2102.11742, and its code.
     """
 
+    # A schedule that goes on changing has no fixed point.
+    describes: ClassVar[frozenset[str]] = frozenset(
+        {"batch_size", "label_noise", "train_readout", "loss=logistic"}
+    )
     follows_time: ClassVar[bool] = False
 
     def __init__(
@@ -96,14 +100,11 @@ class StateEvolution(Theory):
                 "'newton', 'anderson' or 'damped'."
             )
 
-    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
+    def check_assumptions(
+        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> None:
         """Say which assumption fails; see `Theory.check`."""
         self._ode.check(data_model, network, algorithm)
-        if "schedule" in algorithm.variations:
-            raise IncompatibleError(
-                "the theory `state-evolution` describes one learning rate, and here it follows a "
-                "schedule; give the last rate alone."
-            )
         if not isinstance(data_model, IsotropicMixture):
             raise IncompatibleError(
                 "the theory `state-evolution` describes mixtures whose noise is the same in every "
@@ -111,7 +112,7 @@ class StateEvolution(Theory):
             )
         _refuse_endless_growth(network, algorithm)
 
-    def derivative(
+    def right_hand_side(
         self,
         data_model: DataModel,
         network: Network,
@@ -123,7 +124,7 @@ class StateEvolution(Theory):
         """Return the right-hand side whose zeros are sought; see `Theory.derivative`."""
         return self._ode.derivative(data_model, network, algorithm, state, time=time)
 
-    def solve(
+    def predict(
         self,
         data_model: DataModel,
         network: Network,
