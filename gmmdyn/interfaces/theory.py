@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from typing import ClassVar, final
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,9 +21,9 @@ from gmmdyn.trajectory import Trajectory
 class Theory(Component, abc.ABC):
     """A prediction of how a network learns a data model.
 
-    A theory declares in `describes` which variations of SGD are in its equations. Its public
-    methods refuse all others by name before any work is done; a subclass writes
-    `check_assumptions`, `predict` and `right_hand_side`, which they call.
+    A theory declares in `describes` which variations of SGD are in its equations. All others are
+    refused by name whenever `check`, `solve` or `derivative` is called, before what a subclass
+    writes in them runs.
 
     Attributes:
         describes: the `OnlineSGD.variations` that it describes; by default none, plain SGD alone.
@@ -33,13 +34,13 @@ class Theory(Component, abc.ABC):
     describes: ClassVar[frozenset[str]] = frozenset()
     follows_time: ClassVar[bool] = True
 
-    def _refuse_undescribed(self, algorithm: OnlineSGD) -> None:
-        reason = algorithm.undescribed(self.describes)
-        if reason is not None:
-            name = type(self).__name__ if self.spec is None else self.spec.name
-            raise IncompatibleError(f"the theory `{name}` {reason}.")
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("check", "solve", "derivative"):
+            if name in vars(cls):
+                setattr(cls, name, _refusing(vars(cls)[name]))
 
-    @final
+    @abc.abstractmethod
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say whether this theory describes the experiment, before any work is done.
 
@@ -52,25 +53,8 @@ class Theory(Component, abc.ABC):
             IncompatibleError: naming the assumption that fails, or the variation of SGD that it
                 does not describe.
         """
-        self._refuse_undescribed(algorithm)
-        self.check_assumptions(data_model, network, algorithm)
 
     @abc.abstractmethod
-    def check_assumptions(
-        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
-    ) -> None:
-        """Say whether this theory describes the parts of an experiment; see `check`.
-
-        Args:
-            data_model: the data model.
-            network: the network.
-            algorithm: the learning algorithm, with no variation that is not described.
-
-        Raises:
-            IncompatibleError: naming the assumption that fails.
-        """
-
-    @final
     def solve(
         self,
         data_model: DataModel,
@@ -97,37 +81,7 @@ class Theory(Component, abc.ABC):
             IncompatibleError: as `check`.
             ConvergenceError: if the solver gives up; what it had is in `partial`.
         """
-        self._refuse_undescribed(algorithm)
-        return self.predict(data_model, network, algorithm, times=times, initial=initial)
 
-    @abc.abstractmethod
-    def predict(
-        self,
-        data_model: DataModel,
-        network: Network,
-        algorithm: OnlineSGD,
-        *,
-        times: Sequence[float] | np.ndarray,
-        initial: OrderParameters | None = None,
-    ) -> Trajectory:
-        """Predict the order parameters and the errors at the given times; see `solve`.
-
-        Args:
-            data_model: the data model.
-            network: the network; it is left as it was.
-            algorithm: the learning algorithm, with no variation that is not described.
-            times: as of `solve`.
-            initial: as of `solve`.
-
-        Returns:
-            A trajectory whose `source` is `"theory"`.
-
-        Raises:
-            IncompatibleError: as `check_assumptions`.
-            ConvergenceError: if the solver gives up; what it had is in `partial`.
-        """
-
-    @final
     def solve_many(
         self,
         problems: Sequence[tuple[DataModel, Network, OnlineSGD]],
@@ -135,7 +89,7 @@ class Theory(Component, abc.ABC):
         times: Sequence[float] | np.ndarray,
         initial: Sequence[OrderParameters | None] | None = None,
     ) -> list[Trajectory | GmmdynError]:
-        """Predict many experiments.
+        """Predict many experiments; one after another unless overridden.
 
         Args:
             problems: the data model, network and learning algorithm of each.
@@ -146,50 +100,15 @@ class Theory(Component, abc.ABC):
         Returns:
             For each problem in turn its trajectory, or the error that it ended in.
         """
-        starts = [None] * len(problems) if initial is None else initial
-        results: dict[int, Trajectory | GmmdynError] = {}
-        described = []
-        for index, (parts, _) in enumerate(zip(problems, starts, strict=True)):
-            try:
-                self._refuse_undescribed(parts[2])
-                described.append(index)
-            except IncompatibleError as error:
-                results[index] = error
-        found = self.predict_many(
-            [problems[index] for index in described],
-            times=times,
-            initial=[starts[index] for index in described],
-        )
-        results |= zip(described, found, strict=True)
-        return [results[index] for index in range(len(problems))]
-
-    def predict_many(
-        self,
-        problems: Sequence[tuple[DataModel, Network, OnlineSGD]],
-        *,
-        times: Sequence[float] | np.ndarray,
-        initial: Sequence[OrderParameters | None],
-    ) -> list[Trajectory | GmmdynError]:
-        """Predict many experiments; one after another unless overridden. See `solve_many`.
-
-        Args:
-            problems: the data model, network and learning algorithm of each, with no variation that
-                is not described.
-            times: as of `solve`, the same for all.
-            initial: where each starts.
-
-        Returns:
-            For each problem in turn its trajectory, or the error that it ended in.
-        """
         results: list[Trajectory | GmmdynError] = []
-        for parts, start in zip(problems, initial, strict=True):
+        for parts, start in zip(problems, initial or [None] * len(problems), strict=True):
             try:
-                results.append(self.predict(*parts, times=times, initial=start))
+                results.append(self.solve(*parts, times=times, initial=start))
             except GmmdynError as error:
                 results.append(error)
         return results
 
-    @final
+    @abc.abstractmethod
     def derivative(
         self,
         data_model: DataModel,
@@ -215,31 +134,27 @@ class Theory(Component, abc.ABC):
         Raises:
             IncompatibleError: as `check`.
         """
-        self._refuse_undescribed(algorithm)
-        return self.right_hand_side(data_model, network, algorithm, state, time=time)
 
-    @abc.abstractmethod
-    def right_hand_side(
-        self,
+
+def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a theory that refuses what it does not describe before it does anything.
+
+    Each theory has to do so, third parties' too, and none can forget it.
+    """
+
+    @wraps(method)
+    def refusing(
+        self: Theory,
         data_model: DataModel,
         network: Network,
         algorithm: OnlineSGD,
-        state: OrderParameters | None = None,
-        *,
-        time: float = 0.0,
-    ) -> OrderParameters:
-        """Return the right-hand side of the dynamics at one state; see `derivative`.
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        reason = algorithm.undescribed(self.describes)
+        if reason is not None:
+            name = type(self).__name__ if self.spec is None else self.spec.name
+            raise IncompatibleError(f"the theory `{name}` {reason}.")
+        return method(self, data_model, network, algorithm, *args, **kwargs)
 
-        Args:
-            data_model: the data model.
-            network: the network.
-            algorithm: the learning algorithm, with no variation that is not described.
-            state: as of `derivative`.
-            time: as of `derivative`.
-
-        Returns:
-            The time derivatives of Q, R, v (and b), in an object of the same type.
-
-        Raises:
-            IncompatibleError: as `check_assumptions`.
-        """
+    return refusing

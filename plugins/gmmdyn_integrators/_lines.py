@@ -102,8 +102,8 @@ def noise(lines: Lines, labels: Tensor) -> Tensor:
     square = (d0**2 * p0 + 2 * d0 * d1 * p1 + d1**2 * p2).clamp_min(0)  # (..., C, S, I)
     slope = lines.slope.flatten(-3, -2)  # (..., C, S I, K)
     weighted = slope * square.flatten(-2).unsqueeze(-1)
-    total: Tensor = weighted.mT @ slope  # second moments
-    return total / square.shape[-2]
+    mean: Tensor = weighted.mT @ slope / square.shape[-2]
+    return mean
 
 
 def wrong(lines: Lines, y: Tensor) -> Tensor:

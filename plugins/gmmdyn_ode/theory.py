@@ -105,9 +105,7 @@ class ODE(Theory):
             verb = "needs a `step`" if step is None else "chooses its own steps: drop `step`"
             raise RangeError(f"the method `{method}` {verb}.")
 
-    def check_assumptions(
-        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
-    ) -> None:
+    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         mixture, two_layer = parts_of(data_model, network, algorithm)
         self.choice.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
@@ -139,7 +137,7 @@ class ODE(Theory):
         hidden = problem.initial.v.shape[-1]
         return self.choice.prepared(problem.activation, problem.loss, hidden)
 
-    def right_hand_side(
+    def derivative(
         self,
         data_model: DataModel,
         network: Network,
@@ -157,7 +155,7 @@ class ODE(Theory):
                 return rates.to("cpu")
             return MatrixDynamics(problem, integrator).overlap_rates(time, problem.initial)
 
-    def predict(
+    def solve(
         self,
         data_model: DataModel,
         network: Network,
@@ -182,12 +180,12 @@ class ODE(Theory):
             raise result
         return result
 
-    def predict_many(
+    def solve_many(
         self,
         problems: Sequence[tuple[DataModel, Network, OnlineSGD]],
         *,
         times: Sequence[float] | np.ndarray,
-        initial: Sequence[OrderParameters | None],
+        initial: Sequence[OrderParameters | None] | None = None,
     ) -> list[Trajectory | GmmdynError]:
         """Solve problems of one kind together; see `Theory.solve_many`.
 
@@ -196,11 +194,12 @@ class ODE(Theory):
         they are solved with `"dopri5"` only, and not in the form for general covariances.
         """
         if self._method not in _ON_DEVICES:
-            return super().predict_many(problems, times=times, initial=initial)
+            return super().solve_many(problems, times=times, initial=initial)
         grid = increasing(times)
         results: dict[int, Trajectory | GmmdynError] = {}
         kinds: dict[object, list[tuple[int, Problem]]] = {}
-        for i, (parts, start) in enumerate(zip(problems, initial, strict=True)):
+        starts = initial or [None] * len(problems)
+        for i, (parts, start) in enumerate(zip(problems, starts, strict=True)):
             try:
                 problem = self.problem(*parts, start)
             except GmmdynError as error:
@@ -209,16 +208,14 @@ class ODE(Theory):
             if isinstance(problem, Problem):
                 kinds.setdefault(problem.kind, []).append((i, problem))
             else:
-                results[i] = super().predict_many([parts], times=times, initial=[start])[0]
+                results[i] = super().solve_many([parts], times=times, initial=[start])[0]
         for group in kinds.values():
             for begin in range(0, len(group), _TOGETHER):
                 indices, some = zip(*group[begin : begin + _TOGETHER], strict=True)
                 results.update(zip(indices, self._apart(some, grid), strict=True))
         for i, result in results.items():
             if self._gave_up(result):
-                (results[i],) = super().predict_many(
-                    [problems[i]], times=times, initial=[initial[i]]
-                )
+                (results[i],) = super().solve_many([problems[i]], times=times, initial=[starts[i]])
         return [results[i] for i in range(len(problems))]
 
     def _gave_up(self, result: Trajectory | GmmdynError) -> bool:

@@ -75,7 +75,7 @@ class FeatureTheory(Theory, abc.ABC):
         return data_model, network
 
     @final
-    def right_hand_side(
+    def derivative(
         self,
         data_model: DataModel,
         network: Network,

@@ -46,9 +46,7 @@ class RandomFeaturesDynamics(FeatureTheory):
         self._order = checks.choice("order", order, ORDERS)
         self._limit = checks.whole("max_features", max_features)
 
-    def check_assumptions(
-        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
-    ) -> None:
+    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         _, features = self.feature_parts(data_model, network)
         size = features.size
@@ -59,7 +57,7 @@ class RandomFeaturesDynamics(FeatureTheory):
                 "theory `random-features` for the final errors alone."
             )
 
-    def predict(
+    def solve(
         self,
         data_model: DataModel,
         network: Network,

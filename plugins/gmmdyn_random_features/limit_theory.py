@@ -26,9 +26,7 @@ class RandomFeaturesLimit(FeatureTheory):
     describes: ClassVar[frozenset[str]] = frozenset({"schedule", "batch_size"})
     follows_time: ClassVar[bool] = False
 
-    def check_assumptions(
-        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
-    ) -> None:
+    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         self.feature_parts(data_model, network)
         if not isinstance(data_model, IsotropicMixture) or data_model.variance <= 0:
@@ -43,7 +41,7 @@ class RandomFeaturesLimit(FeatureTheory):
                 f"{longest:.3g} here; take `random-features`."
             )
 
-    def predict(
+    def solve(
         self,
         data_model: DataModel,
         network: Network,

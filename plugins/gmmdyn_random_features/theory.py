@@ -44,9 +44,7 @@ class RandomFeatures(FeatureTheory):
         self._order = checks.choice("order", order, ORDERS)
         self._method = checks.choice("method", method, METHODS)
 
-    def check_assumptions(
-        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
-    ) -> None:
+    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         self.feature_parts(data_model, network)
 
@@ -73,7 +71,7 @@ class RandomFeatures(FeatureTheory):
             method=self._method,
         )
 
-    def predict(
+    def solve(
         self,
         data_model: DataModel,
         network: Network,

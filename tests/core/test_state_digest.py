@@ -213,13 +213,13 @@ def test_a_component_without_a_name_is_described_by_class_and_state():
 
 def test_a_simulation_of_one_teacher_is_not_compared_with_a_theory_of_another():
     class Exact(gd.Theory):
-        def check_assumptions(self, data_model, network, algorithm):
+        def check(self, data_model, network, algorithm):
             pass
 
-        def predict(self, data_model, network, algorithm, *, times, initial=None):
+        def solve(self, data_model, network, algorithm, *, times, initial=None):
             return gd.Trajectory(times, {"pmse": np.ones(len(times))}, "theory")
 
-        def right_hand_side(self, data_model, network, algorithm, state=None, *, time=0.0):
+        def derivative(self, data_model, network, algorithm, state=None, *, time=0.0):
             raise NotImplementedError
 
     def experiment(seed, scale=1.0):

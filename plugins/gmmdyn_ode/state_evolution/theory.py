@@ -100,9 +100,7 @@ class StateEvolution(Theory):
                 "'newton', 'anderson' or 'damped'."
             )
 
-    def check_assumptions(
-        self, data_model: DataModel, network: Network, algorithm: OnlineSGD
-    ) -> None:
+    def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         self._ode.check(data_model, network, algorithm)
         if not isinstance(data_model, IsotropicMixture):
@@ -112,7 +110,7 @@ class StateEvolution(Theory):
             )
         _refuse_endless_growth(network, algorithm)
 
-    def right_hand_side(
+    def derivative(
         self,
         data_model: DataModel,
         network: Network,
@@ -124,7 +122,7 @@ class StateEvolution(Theory):
         """Return the right-hand side whose zeros are sought; see `Theory.derivative`."""
         return self._ode.derivative(data_model, network, algorithm, state, time=time)
 
-    def predict(
+    def solve(
         self,
         data_model: DataModel,
         network: Network,
