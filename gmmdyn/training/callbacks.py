@@ -92,7 +92,7 @@ def why_stopped(trainer: pl.Trainer) -> str:
     """Say what ended a fit before the last recording time.
 
     Args:
-        trainer: of the fit.
+        trainer: of the fit of an `OnlineLearning`.
 
     Returns:
         A clause that names a keyword or a callback.
@@ -109,6 +109,5 @@ def why_stopped(trainer: pl.Trainer) -> str:
                 return "max_time: the time was up"
     if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
         return f"max_steps={trainer.max_steps}"
-    if trainer.should_stop:
-        return "a callback set `trainer.should_stop`"
-    return "the stream of samples ended"
+    module: Any = trainer.lightning_module
+    return "the stream of samples ended" if module.over else "a callback stopped the trainer"

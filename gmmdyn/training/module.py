@@ -124,8 +124,8 @@ class OnlineLearning(pl.LightningModule):
     def _end_of_epoch(self) -> int | None:
         """Return at how many updates the epoch that begins now is to end, if anywhere."""
         recorder = self.recorder
-        if recorder is not None and self.listening and recorder.unheard is not None:
-            return recorder.unheard
+        if recorder is not None and self.listening and recorder.unheard:
+            return recorder.unheard[0]
         return self._end()
 
     def _end(self) -> int | None:
@@ -140,11 +140,17 @@ class OnlineLearning(pl.LightningModule):
             return self.recorder.last
         return stop
 
+    @property
+    def over(self) -> bool:
+        """Whether there are no more updates to do."""
+        end = self._end()
+        return end is not None and int(self.updates_done) >= end
+
     def _stop_at_the_end(self) -> None:
         """Stop the trainer, which would run empty epochs for ever."""
-        end, recorder = self._end(), self.recorder
-        heard = recorder is None or not self.listening or recorder.unheard is None
-        if end is not None and int(self.updates_done) >= end and heard:
+        recorder = self.recorder
+        unheard = recorder.unheard if recorder is not None and self.listening else []
+        if self.over and not any(step <= int(self.updates_done) for step in unheard):
             self.trainer.should_stop = True
 
     def configure_callbacks(self) -> list[pl.Callback]:
@@ -157,12 +163,9 @@ class OnlineLearning(pl.LightningModule):
             IncompatibleError: naming a keyword of the trainer or one of its callbacks.
         """
         check_trainer(self.trainer)
-        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
-        recorders = [one for one in callbacks if isinstance(one, Recorder)]
-        if len(recorders) > 1 or any(one.engine is not self.engine for one in recorders):
+        if self.recorder is not None and self.recorder.engine is not self.engine:
             raise IncompatibleError(
-                "the trainer's callbacks have more than one Recorder, or one of another engine; "
-                "give one, of the engine of the module."
+                "the trainer's Recorder is of another engine; give one of the module's."
             )
         return []
 
@@ -217,7 +220,7 @@ class OnlineLearning(pl.LightningModule):
         Raises:
             IncompatibleError: if the trainer's epochs would be over before the run is.
         """
-        check_epochs(self.trainer, 0 if self.recorder is None else self.recorder.ahead)
+        check_epochs(self.trainer, 0 if self.recorder is None else len(self.recorder.unheard))
         self._stop_at_the_end()
 
     def on_train_epoch_end(self) -> None:

@@ -60,15 +60,9 @@ class Recorder(pl.Callback):
         return self._engine
 
     @property
-    def ahead(self) -> int:
-        """How many recording times the run has not passed."""
-        return len(self._steps) - self._done
-
-    @property
-    def unheard(self) -> int | None:
-        """The number of updates at the first recording time that nobody was told of, if any."""
-        left = self._steps[self._announced :]
-        return left[0] if left else None
+    def unheard(self) -> list[int]:
+        """The numbers of updates at the recording times that nobody has been told of."""
+        return self._steps[self._announced :]
 
     @property
     def times(self) -> np.ndarray:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
+from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
+    MisconfigurationException,
+)
 
 from gmmdyn.errors import ConfigError, OutputError
 from gmmdyn.training.distributed import ReplicaStrategy
@@ -23,6 +25,13 @@ from gmmdyn.training.progress import Progress
 from gmmdyn.training.quiet import quiet
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.trainers import check_keywords, check_trainer
+
+# Callbacks that Lightning's trainer has a switch for.
+_SWITCHED = {
+    "checkpointing": Checkpoint,
+    "progress_bar": ProgressBar,
+    "model_summary": ModelSummary,
+}
 
 
 def run(
@@ -67,9 +76,11 @@ def run(
         "accelerator": "cpu" if torch.backends.mps.is_available() else engine.accelerator,
         "devices": 1,
         "logger": False,
-        "enable_checkpointing": any(isinstance(one, Checkpoint) for one in more),
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
+        # A callback that was given is to do its work.
+        **{
+            f"enable_{name}": any(isinstance(one, kind) for one in more)
+            for name, kind in _SWITCHED.items()
+        },
         **given,
         "callbacks": [*callbacks, *more],
         "max_epochs": -1,
@@ -82,7 +93,7 @@ def run(
     with quiet():
         try:
             runner = pl.Trainer(**options)
-        except (MisconfigurationException, TypeError, ValueError, ImportError) as error:
+        except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
             raise ConfigError(f"Lightning's Trainer refuses its keywords: {error}") from error
         check_trainer(runner)
         try:

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
-from pytorch_lightning.plugins import CheckpointIO, ClusterEnvironment, Precision
+from pytorch_lightning.plugins import (
+    CheckpointIO,
+    ClusterEnvironment,  # type: ignore[attr-defined]
+    Precision,
+)
 
 from gmmdyn import checks
 from gmmdyn.errors import ArgumentError, IncompatibleError
