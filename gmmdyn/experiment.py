@@ -98,7 +98,8 @@ class Experiment:
 
         Raises:
             RangeError: if a number is out of range.
-            IncompatibleError: if no engine describes the network.
+            IncompatibleError: if no engine describes the network, or a keyword of the trainer or
+                a callback is not right for these runs.
             DivergenceError: if the weights diverge; the message says when, `partial` has the
                 record up to then.
         """

@@ -127,8 +127,8 @@ REFUSED: Mapping[str, Refusal] = {
         "a run has no epochs of samples, since each is seen once; give `times` or `duration`, or "
         "`max_steps`.",
     ),
-    "min_epochs": Refusal(_one_of(None, 0), lambda trainer: trainer.min_epochs, _LEAST),
     "min_steps": Refusal(_one_of(None, 0), lambda trainer: trainer.min_steps, _LEAST),
+    "min_epochs": Refusal(_one_of(None, 0), lambda trainer: trainer.min_epochs, _LEAST),
     "limit_train_batches": Refusal(
         _one_of(None, 1.0),
         lambda trainer: trainer.limit_train_batches,
