@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 from pytorch_lightning.accelerators import CPUAccelerator, CUDAAccelerator
-from pytorch_lightning.plugins import (
+from pytorch_lightning.plugins import (  # type: ignore[attr-defined]
     CheckpointIO,
-    ClusterEnvironment,  # type: ignore[attr-defined]
+    ClusterEnvironment,
     Precision,
 )
 
