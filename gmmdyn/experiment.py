@@ -101,7 +101,8 @@ class Experiment:
 
         Raises:
             RangeError: if a number is out of range.
-            IncompatibleError: if no engine describes the experiment; the message says why.
+            IncompatibleError: if no engine describes the experiment, or a keyword of the trainer
+                or a callback is not right for these runs; the message says why.
             DivergenceError: if the weights diverge; the message says when, `partial` has the
                 record up to then.
         """

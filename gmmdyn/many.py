@@ -107,6 +107,7 @@ def simulate_many(
     Raises:
         RangeError: if a number is out of range.
         ArgumentError: if the trainer has no such keyword.
+        IncompatibleError: if several experiments would share loggers or callbacks of the trainer.
         ConfigError: if the trainer stopped before the first recording time.
     """
     from gmmdyn.training.simulate_many import simulate_many as run

@@ -6,7 +6,7 @@ from typing import Any, final
 
 import pytorch_lightning as pl
 import torch.distributed
-from pytorch_lightning.strategies import DDPStrategy, ParallelStrategy
+from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 
 from gmmdyn.errors import IncompatibleError
 
@@ -39,10 +39,10 @@ def check_strategy(trainer: pl.Trainer) -> None:
         IncompatibleError: if its strategy is not for replicas.
     """
     strategy = trainer.strategy
-    if isinstance(strategy, ParallelStrategy) and not isinstance(strategy, ReplicaStrategy):
+    if type(strategy) not in (SingleDeviceStrategy, ReplicaStrategy):
         raise IncompatibleError(
-            f"{type(strategy).__name__} averages gradients over devices or starts processes that "
-            "cannot hand back their replicas; use the strategy `ddp`, or "
+            f"{type(strategy).__name__} averages gradients over devices, or is not known to hand "
+            "back the replicas of all processes; use the strategy `ddp`, or "
             "`gmmdyn.training.ReplicaStrategy()` with a trainer of your own."
         )
 

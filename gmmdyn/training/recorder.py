@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any, final
@@ -12,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from gmmdyn.errors import DivergenceError, IncompatibleError
+from gmmdyn.training.callbacks import why_stopped
 from gmmdyn.training.distributed import gathered
 from gmmdyn.training.engine import Engine
 from gmmdyn.training.stream import Segment
@@ -23,8 +23,9 @@ class Recorder(pl.Callback):
     """Records errors and order parameters of every replica at given times.
 
     Its record travels in Lightning checkpoints. What is measured the engine says; errors are those
-    of a fresh test set for each replica and time. With a logger, the means over replicas are
-    logged at recording times.
+    of a fresh test set for each replica and time. Where loggers or callbacks listen, the means over
+    replicas of the errors are logged at recording times, with `t`; on the x-axis of loggers, which
+    has room for whole numbers only, is the number of updates.
 
     Args:
         engine: of the module that is trained.
@@ -42,7 +43,9 @@ class Recorder(pl.Callback):
         self._curves: dict[str, np.ndarray] = {}
         self._everything: dict[str, np.ndarray] = {}
         self._done = 0
-        self._fresh = 0
+        # How many rows were logged in this fit, and how many all callbacks have heard of.
+        self._logged = self._announced = 0
+        self._stopped_early: str | None = None
         self._seen: dict[int, int] = {}
         self._lock = Lock()
 
@@ -50,6 +53,16 @@ class Recorder(pl.Callback):
     def last(self) -> int:
         """The number of updates at the last recording time."""
         return self._steps[-1]
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that is measured."""
+        return self._engine
+
+    @property
+    def unheard(self) -> list[int]:
+        """The numbers of updates at the recording times that nobody has been told of."""
+        return self._steps[self._announced :]
 
     @property
     def times(self) -> np.ndarray:
@@ -90,7 +103,8 @@ class Recorder(pl.Callback):
         """Return what was recorded so far.
 
         Args:
-            metadata: to go with it.
+            metadata: to go with it; `stopped_early` is added: what ended the run before its last
+                recording time, or None.
             replicas: of which; by default of all, in all processes.
 
         Returns:
@@ -108,11 +122,16 @@ class Recorder(pl.Callback):
         source: Source = "simulation"
         times = np.array(self._steps[:count]) / self._engine.dim
         kept = {name: value[:count].copy() for name, value in curves.items()}
-        return Trajectory(times, kept, source, metadata=metadata)
+        about = {**metadata, "stopped_early": self._stopped_early}
+        return Trajectory(times, kept, source, metadata=about)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the initial weights, unless the run was resumed (Lightning's hook)."""
         self._everything = {}  # of an earlier fit
+        self._stopped_early = None
+        self._logged = 0
+        if not pl_module.listening:
+            self._announced = self._done
         if int(pl_module.updates_done) == 0 and self._steps[0] == 0 and self._done == 0:  # type: ignore[arg-type]
             for group in self._engine.groups():
                 self.observe(0, group)
@@ -125,23 +144,54 @@ class Recorder(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Log new rows; Lightning's own logging costs milliseconds, so only then."""
-        if trainer.logger is not None and self._done > self._fresh:
-            for name in ("pmse", "classification_error"):
-                latest = self._curves[name][self._done - 1]
-                finite = np.isfinite(latest)
-                sums = torch.tensor(
-                    [latest[finite].sum(), finite.sum()],
-                    dtype=torch.float32,
-                    device=pl_module.device,
-                )
-                total, count = trainer.strategy.reduce(sums, reduce_op="sum").tolist()
-                pl_module.log(name, total / count if count else math.nan)
-        self._fresh = self._done
+        """Log what was recorded at the end of the step, if anybody listens (Lightning's hook)."""
+        if self._announced < self._done:
+            self._log(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what was recorded before the first step (Lightning's hook)."""
+        if self._announced < self._done:
+            self._log(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note that all callbacks have heard of what was logged (Lightning's hook).
+
+        Where nothing was, as in a resumed run that is stopped before its next recording time, they
+        hear of the last time again.
+        """
+        self._log(trainer, pl_module)
+        self._announced = self._done
+
+    def _log(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Log the row that was recorded last, once, if anybody listens; it costs milliseconds."""
+        if self._logged == self._done or not module.listening:
+            return
+        self._logged = self._done
+        row = self._done - 1
+        names = [name for name, value in self._curves.items() if value.ndim == 2]
+        latest = np.stack([self._curves[name][row] for name in names])
+        finite = np.isfinite(latest)
+        sums = np.stack([np.where(finite, latest, 0.0).sum(1), finite.sum(1)])
+        total, count = trainer.strategy.reduce(
+            torch.from_numpy(sums).to(module.device), reduce_op="sum"
+        )
+        # In double precision, as they are recorded.
+        t = torch.tensor(self._steps[row] / self._engine.dim, dtype=torch.float64)
+        values = {"t": t, **dict(zip(names, total / count, strict=True))}
+        module.log_dict(values, logger=False, on_step=False, on_epoch=True, batch_size=1)
+        if self._announced < self._done:
+            # Lightning's own call has an x-axis of batches, and as a metric `step` would be what
+            # names the files of checkpoints.
+            numbers = {name: float(value) for name, value in values.items()}
+            for logger in trainer.loggers:
+                logger.log_metrics(numbers, step=self._steps[row])
+                logger.save()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Gather the record of all processes (Lightning's hook)."""
+        """Gather the record of all processes, and say what ended it (Lightning's hook)."""
         self._everything = self._whole()
+        if self._done < len(self._steps):
+            self._stopped_early = why_stopped(trainer)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
@@ -161,7 +211,11 @@ class Recorder(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """Return the record, for a checkpoint (Lightning's hook)."""
         curves = {name: torch.from_numpy(value) for name, value in self._whole().items()}
-        return {"steps": self._steps[: self._done], "curves": curves}
+        return {
+            "steps": self._steps[: self._done],
+            "curves": curves,
+            "announced": self._announced,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the record of a checkpoint (Lightning's hook).
@@ -178,7 +232,8 @@ class Recorder(pl.Callback):
                 "the checkpoint was recorded at other times; resume with the `times` of that run, "
                 "or with times that continue them."
             )
-        self._done = self._fresh = len(steps)
+        self._done = len(steps)
+        self._announced = state_dict["announced"]
         here = self._engine.numbers(range(self._engine.replicas))
         part = slice(here.start, here.stop) if self._engine.divided else slice(None)
         for name, value in state_dict["curves"].items():

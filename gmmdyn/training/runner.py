@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import signal
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
+from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-defined]
+    MisconfigurationException,
+)
 
-from gmmdyn import checks
-from gmmdyn.errors import ArgumentError, ConfigError, OutputError
-from gmmdyn.training.distributed import ReplicaStrategy, check_strategy
+from gmmdyn.errors import ConfigError, OutputError
+from gmmdyn.training.distributed import ReplicaStrategy
 from gmmdyn.training.engine import Engine
 from gmmdyn.training.module import OnlineLearning
 from gmmdyn.training.progress import Progress
+from gmmdyn.training.quiet import quiet
 from gmmdyn.training.recorder import Recorder
+from gmmdyn.training.trainers import check_keywords, check_trainer
+
+# Callbacks that Lightning's trainer has a switch for.
+_SWITCHED = {
+    "checkpointing": Checkpoint,
+    "progress_bar": ProgressBar,
+    "model_summary": ModelSummary,
+}
 
 
 def run(
@@ -45,44 +54,48 @@ def run(
         resume: checkpoint to go on from.
 
     Raises:
-        ConfigError: if there is no such checkpoint.
+        ConfigError: if there is no such checkpoint, or Lightning refuses the trainer's keywords.
         ArgumentError: if the trainer has no such keyword.
-        IncompatibleError: if its strategy is not for replicas.
+        IncompatibleError: if a keyword or a callback is not right for these runs.
         DivergenceError: if the weights diverge; without what was recorded.
         OutputError: if the checkpoint cannot be written.
     """
     module = OnlineLearning(engine)
     stop = recorder.last
-    callbacks: list[pl.Callback] = [recorder, _StopAt(stop)]
+    callbacks: list[pl.Callback] = [recorder]
     if sys.stderr.isatty() if progress is None else progress:
         callbacks.append(Progress(stop))
     if resume is not None and not Path(resume).is_file():
         raise ConfigError(f"there is no checkpoint `{resume}` to resume from.")
+    given = dict(trainer or {})
+    check_keywords(given, inspect.signature(pl.Trainer).parameters)
+    more = given.pop("callbacks", None) or []
+    more = [more] if isinstance(more, pl.Callback) else list(more)
     options: dict[str, Any] = {
         # Apple's GPUs have no double precision, which the few readout weights are kept in.
         "accelerator": "cpu" if torch.backends.mps.is_available() else engine.accelerator,
         "devices": 1,
-        "max_epochs": -1,
         "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        **(trainer or {}),
+        # A callback that was given is to do its work.
+        **{
+            f"enable_{name}": any(isinstance(one, kind) for one in more)
+            for name, kind in _SWITCHED.items()
+        },
+        **given,
+        "callbacks": [*callbacks, *more],
+        "max_epochs": -1,
     }
-    known = inspect.signature(pl.Trainer).parameters
-    for option in options:
-        if option not in known:
-            near = checks.suggestion(option, known)
-            raise ArgumentError(f"`trainer` has the unknown keyword `{option}`; {near}")
     if _several(options):
         options["strategy"] = ReplicaStrategy()
-    options["callbacks"] = [*callbacks, *(options.get("callbacks") or [])]
     handler = None
     if current_thread() is main_thread():
         handler = signal.getsignal(signal.SIGINT)
-    with _quiet():
-        runner = pl.Trainer(**options)
-        check_strategy(runner)
+    with quiet():
+        try:
+            runner = pl.Trainer(**options)
+        except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+            raise ConfigError(f"Lightning's Trainer refuses its keywords: {error}") from error
+        check_trainer(runner)
         try:
             runner.fit(
                 module,
@@ -113,44 +126,3 @@ def _several(options: Mapping[str, Any]) -> bool:
     count = len(devices) if isinstance(devices, list | tuple) else devices
     alone = count in (1, "1") and options.get("num_nodes", 1) == 1
     return strategy == "ddp" or (strategy == "auto" and not alone)
-
-
-class _StopAt(pl.Callback):
-    """End the fit when the run has done enough updates."""
-
-    def __init__(self, stop: int) -> None:
-        super().__init__()
-        self._stop = stop
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._look(trainer, pl_module)
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        self._look(trainer, pl_module)
-
-    def _look(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if int(module.updates_done) >= self._stop:  # type: ignore[arg-type]
-            trainer.should_stop = True
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what Lightning says about data loaders and devices: none of it applies here."""
-    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"pytorch_lightning")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -48,7 +48,17 @@ def simulate_many(
 
     Returns:
         A trajectory or an error for each.
+
+    Raises:
+        IncompatibleError: if several experiments would share loggers or callbacks.
     """
+    given = trainer or {}
+    objects = not isinstance(given.get("logger"), bool | None) or bool(given.get("callbacks"))
+    if objects and len(experiments) > 1:
+        raise IncompatibleError(
+            "`logger` and `callbacks` of the trainer belong to one run: what they keep of one "
+            "experiment would go into the next; simulate the experiments one by one."
+        )
     checks.choice("engine", engine, ("auto", *(cls.name for cls in ENGINES)))
     replicas = checks.whole("replicas", replicas)
     seed = checks.whole("seed", seed, at_least=0)
@@ -57,7 +67,10 @@ def simulate_many(
     times = {dim: grid(dim) for dim in {one.data_model.dim for one in experiments}}
     together: dict[Hashable, list[int]] = {}
     for index, one in enumerate(experiments):
-        together.setdefault(_kind(one, engine, index), []).append(index)
+        # What is logged, and what a checkpoint holds, is of one experiment.
+        alone = bool(given.get("logger") or given.get("enable_checkpointing"))
+        kind = index if alone else _kind(one, engine, index)
+        together.setdefault(kind, []).append(index)
     results: dict[int, Trajectory | GmmdynError] = {}
     for members in together.values():
         first, *others = (experiments[index] for index in members)

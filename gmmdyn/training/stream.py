@@ -31,31 +31,41 @@ class Segment(NamedTuple):
 
 
 class BlockStream(IterableDataset[Segment]):
-    """Segments from where the run stands, without end unless `stop` is given.
+    """Segments from where the run stands, without end unless `stop` or `until` says where.
+
+    Each iteration is what Lightning calls an epoch.
 
     Args:
         block_size: updates in a block, at least 1.
         position: says how many updates the run has done; asked when iteration begins, so that a
             run restored from a checkpoint goes on where it was.
         stop: the number of updates at which the stream ends, or None.
+        until: says at how many updates an iteration is to end, or None; asked when it begins.
     """
 
     def __init__(
-        self, block_size: int, position: Callable[[], int], stop: int | None = None
+        self,
+        block_size: int,
+        position: Callable[[], int],
+        stop: int | None = None,
+        until: Callable[[], int | None] | None = None,
     ) -> None:
         super().__init__()
         self.block_size = block_size
         self.position = position
         self.stop = stop
+        self.until = until
 
     def __iter__(self) -> Iterator[Segment]:
         """Yield segments."""
         start = self.position()
-        while self.stop is None or start < self.stop:
+        ends = [self.stop, None if self.until is None else self.until()]
+        last = min((end for end in ends if end is not None), default=None)
+        while last is None or start < last:
             block = start // self.block_size
             end = (block + 1) * self.block_size
-            if self.stop is not None:
-                end = min(end, self.stop)
+            if last is not None:
+                end = min(end, last)
             yield Segment(block, start, end)
             start = end
 

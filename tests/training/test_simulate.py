@@ -375,9 +375,12 @@ def test_simulation_lies_on_the_theory(engine):
 def test_our_hooks_are_ones_that_lightning_calls():
     """A misspelt hook is never called: every hook we define exists in Lightning."""
     from gmmdyn.training.progress import Progress
-    from gmmdyn.training.runner import _StopAt
 
-    for cls in (Recorder, Progress, _StopAt):
+    for cls, lightnings in (
+        (Recorder, pl.Callback),
+        (Progress, pl.Callback),
+        (OnlineLearning, pl.LightningModule),
+    ):
         for name in vars(cls):
-            if name.startswith("on_"):
-                assert hasattr(pl.Callback, name), (cls, name)
+            if name.startswith(("on_", "configure_")):
+                assert hasattr(lightnings, name), (cls, name)
