@@ -139,10 +139,9 @@ def test_errors_beyond_gaussian_outputs(seed, name, variance):
 
 @pytest.mark.science
 @pytest.mark.parametrize("name", ["relu", "erf", "tanh"])
-@pytest.mark.parametrize("variance", [0.12, 0.4])
 @pytest.mark.parametrize("seed", range(10))
-def test_ten_random_mixtures(seed, name, variance):
-    found, error, noise = compare(seed, name, variance, 1_000_000)
+def test_ten_random_mixtures(seed, name):
+    found, error, noise = compare(seed, name, (0.12, 0.4)[seed // 5], 200_000)
     assert abs(found.classification_error - error) < 3.5 * noise + found.classification_error_se
     assert abs(found.classification_error - error) < 3.5 * noise + 0.01 * error
 
