@@ -53,10 +53,13 @@ def feature_errors(
         done: called after each point.
 
     Returns:
-        `pmse` and `classification_error` with the dimensions `geometry`, `dim`, `ratio`, `sigma`
-        and `seed`; their limits `limit_pmse` and `limit_classification_error` for large D, without
-        `seed` (NaN where it is not known, as beyond low SNR); and `bayes_error` with
-        `geometry`, `dim` and `sigma`. The attribute `settings` has the rest, as JSON.
+        `pmse`, `classification_error` and its uncertainty `classification_error_se` with the
+        dimensions `geometry`, `dim`, `ratio`, `sigma` and `seed`. Without `seed`, and NaN where it
+        is not known, as beyond low SNR: their limits `limit_pmse` and `limit_classification_error`
+        for large D, and `scaled_noise`, $x = \sigma\,(D/(\gamma k(\gamma)))^{1/4}$, in which the
+        limits of one geometry coincide (NaN too if k is 0, as for odd activations). And
+        `bayes_error` with `geometry`, `dim` and `sigma`. The attribute `settings` has the rest, as
+        JSON.
 
     Raises:
         RangeError: if a number is out of range, or a list is empty.
@@ -85,7 +88,9 @@ def feature_errors(
     }
     shape = tuple(map(len, axes.values()))
     found = {name: np.full(shape, np.nan) for name in ERRORS}
+    found["classification_error_se"] = np.full(shape, np.nan)
     found |= {f"limit_{name}": np.full(shape[:4], np.nan) for name in ERRORS}
+    found["scaled_noise"] = np.full(shape[:4], np.nan)
     bayes = np.full((shape[0], shape[1], shape[3]), np.nan)
     for g, d, r, k in itertools.product(*(range(shape[axis]) for axis in (0, 1, 2, 4))):
         size = axes["dim"][d]
@@ -115,6 +120,12 @@ def feature_errors(
                 where = (g, d, r, s) if prefix else (g, d, r, s, k)
                 for name in ERRORS:
                     found[prefix + name][where] = solved[name][0]
+                if not prefix:
+                    error = solved.standard_error("classification_error")[0]
+                    found["classification_error_se"][where] = error
+                elif solved.metadata["limit_constant"] > 0:
+                    strength = axes["ratio"][r] * solved.metadata["limit_constant"]
+                    found["scaled_noise"][where] = deviation * (size / strength) ** 0.25
             done()
     dims = tuple(axes)
     variables = {name: (dims[: value.ndim], value) for name, value in found.items()}

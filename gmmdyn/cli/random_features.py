@@ -141,7 +141,7 @@ def _settings(arguments: Arguments) -> dict[str, Any]:
 
 def _table(dataset: xr.Dataset) -> str:
     """Return one line for each point, averaged over seeds."""
-    head = ("geometry", "D", "P/D", "sigma", "pmse", "error", "large D", "Bayes")
+    head = ("geometry", "D", "P/D", "sigma", "x", "pmse", "error", "+-", "large D", "Bayes")
     rows = [head]
     mean = dataset.mean("seed")
     for name in dataset["geometry"].to_numpy():
@@ -149,15 +149,19 @@ def _table(dataset: xr.Dataset) -> str:
             for ratio in dataset["ratio"].to_numpy():
                 for sigma in dataset["sigma"].to_numpy():
                     one = mean.sel(geometry=name, dim=dim, ratio=ratio, sigma=sigma)
-                    limit = float(one["limit_classification_error"])
+                    x, limit = (
+                        float(one[name]) for name in ("scaled_noise", "limit_classification_error")
+                    )
                     rows.append(
                         (
                             str(name),
                             str(dim),
                             f"{ratio:g}",
                             f"{sigma:g}",
+                            "-" if x != x else f"{x:.3f}",
                             f"{float(one['pmse']):.5f}",
                             f"{float(one['classification_error']):.5f}",
+                            f"{float(one['classification_error_se']):.0e}",
                             "-" if limit != limit else f"{limit:.5f}",
                             f"{float(one['bayes_error']):.5f}",
                         )

@@ -30,6 +30,29 @@ class UnitMoments(NamedTuple):
     residual: np.ndarray
 
 
+class UnitCumulants(NamedTuple):
+    """Moments of c = psi(u) - E psi(u) with u = m + s xi, each of the shape of m and s.
+
+    With the normalised Hermite polynomials h_1 = xi, h_2 = (xi² - 1)/sqrt 2 and
+    h_3 = (xi³ - 3 xi)/sqrt 6.
+
+    Attributes:
+        first: E[c h_1].
+        second: E[c h_2].
+        third: E[c h_3].
+        square_first: E[c² h_1].
+        square_second: E[c² h_2].
+        cube: E[c³].
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    third: np.ndarray
+    square_first: np.ndarray
+    square_second: np.ndarray
+    cube: np.ndarray
+
+
 def evaluate(activation: Activation, x: np.ndarray) -> np.ndarray:
     """Return psi(x)."""
     with torch.no_grad():

@@ -8,7 +8,13 @@ import numpy as np
 import torch
 
 from gmmdyn.interfaces import Activation
-from gmmdyn_random_features._fields import Fields, UnitMoments, correlation, evaluate
+from gmmdyn_random_features._fields import (
+    Fields,
+    UnitCumulants,
+    UnitMoments,
+    correlation,
+    evaluate,
+)
 
 # Nodes of Gauss-Hermite quadrature: exact for polynomials up to degree 255.
 _NODES = 128
@@ -37,6 +43,24 @@ def moments(activation: Activation, mean: np.ndarray, deviation: np.ndarray) -> 
         slope = activation.derivative(torch.from_numpy(mean)).numpy().copy()
     np.divide(first, deviation, out=slope, where=deviation > 0)
     return UnitMoments(value, slope, residual)
+
+
+def cumulants(activation: Activation, mean: np.ndarray, deviation: np.ndarray) -> UnitCumulants:
+    """Compute the cumulants; see `unit_cumulants`."""
+    nodes, weights = _nodes()
+    values = evaluate(activation, mean + deviation * nodes[:, None])
+    centred = values - weights @ values
+    along, bent = weights * nodes, weights * (nodes**2 - 1) / math.sqrt(2)
+    cubic = weights * (nodes**3 - 3 * nodes) / math.sqrt(6)
+    square = centred**2
+    return UnitCumulants(
+        first=along @ centred,
+        second=bent @ centred,
+        third=cubic @ centred,
+        square_first=along @ square,
+        square_second=bent @ square,
+        cube=weights @ (square * centred),
+    )
 
 
 def covariances(

@@ -6,6 +6,7 @@ so that nothing large cancels when a kink is far.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,17 @@ from scipy.special import ndtr
 
 from gmmdyn.interfaces import Activation
 from gmmdyn.normal import excess
-from gmmdyn_random_features._fields import Fields, UnitMoments, correlation, density, evaluate
+from gmmdyn_random_features._fields import (
+    Fields,
+    UnitCumulants,
+    UnitMoments,
+    correlation,
+    density,
+    evaluate,
+)
+
+# The density is 0 to rounding beyond so many deviations.
+_FAR = 40.0
 
 
 class _Hinges(NamedTuple):
@@ -69,6 +80,49 @@ def moments(activation: Activation, mean: np.ndarray, deviation: np.ndarray) -> 
     return UnitMoments(value + rise, slope + tilt, np.maximum(residual, 0))
 
 
+def cumulants(activation: Activation, mean: np.ndarray, deviation: np.ndarray) -> UnitCumulants:
+    """Compute the cumulants piece by piece; see `unit_cumulants`. Good to rounding of psi(m)."""
+    kinks = np.array(activation.kinks)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        edges = np.nan_to_num((kinks[:, None] - mean) / deviation, nan=_FAR, posinf=_FAR)
+    edges = np.clip(edges, -_FAR, _FAR)
+    end = np.full((1, len(mean)), _FAR)
+    edges = np.concatenate([-end, edges, end])
+    # On each piece psi(u) - E psi is height + rise xi, so that all is in E[xi^n; piece], n <= 4.
+    middles = np.concatenate([kinks[:1] - 1, (kinks[1:] + kinks[:-1]) / 2, kinks[-1:] + 1])
+    if not len(kinks):
+        middles = np.zeros(1)
+    total = moments(activation, mean, deviation).mean
+    found = np.zeros((6, len(mean)))
+    values = evaluate(activation, middles)
+    for j, slope in enumerate(activation.slopes):
+        m = _truncated(edges[j], edges[j + 1])
+        height = values[j] + slope * (mean - middles[j]) - total
+        rise = slope * deviation
+        # Moments of (height + rise xi)^k xi^n.
+        one = [height * m[n] + rise * m[n + 1] for n in range(4)]
+        two = [height * one[n] + rise * one[n + 1] for n in range(3)]
+        found += [
+            one[1],
+            (one[2] - one[0]) / math.sqrt(2),
+            (one[3] - 3 * one[1]) / math.sqrt(6),
+            two[1],
+            (two[2] - two[0]) / math.sqrt(2),
+            height * two[0] + rise * two[1],
+        ]
+    return UnitCumulants(*found)
+
+
+def _truncated(left: np.ndarray, right: np.ndarray) -> list[np.ndarray]:
+    """Return E[xi^n; left < xi < right] for n up to 4."""
+    below, above = density(left), density(right)
+    found = [ndtr(right) - ndtr(left), below - above]
+    for n in range(2, 5):
+        edge = left ** (n - 1) * below - right ** (n - 1) * above
+        found.append((n - 1) * found[n - 2] + edge)
+    return found
+
+
 def covariances(
     activation: Activation,
     first: Fields,
@@ -100,9 +154,9 @@ def _ramps(
 ) -> np.ndarray:
     """E of the product of two ramps: moments of a bivariate normal truncated to an orthant."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        a = -np.where(tau > 0, left.distance[j] / tau, 40.0)[:, None]
-        b = -np.where(tau_ > 0, right.distance[k] / tau_, 40.0)[None, :]
-    a, b = np.maximum(a, -40.0), np.maximum(b, -40.0)  # the density is 0 beyond
+        a = -np.where(tau > 0, left.distance[j] / tau, _FAR)[:, None]
+        b = -np.where(tau_ > 0, right.distance[k] / tau_, _FAR)[None, :]
+    a, b = np.maximum(a, -_FAR), np.maximum(b, -_FAR)
     rho = rho * left.side[j][:, None] * right.side[k]
     r = np.sqrt((1 - rho) * (1 + rho))
     a, b = np.broadcast_arrays(a, b)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gmmdyn.errors import ConvergenceError
-from gmmdyn_random_features.readout import error_probability
+from gmmdyn_random_features.classification import error_probability
 from gmmdyn_random_features.statistics import FeatureStatistics
 
 # Neighbouring rates of the kernel, and neighbouring steps, differ by these factors.
@@ -38,14 +38,16 @@ class LearningCurve(NamedTuple):
 
     Attributes:
         pmse: ½E[Δ²], shape `(T,)`.
-        classification_error: P(yŷ ≤ 0), shape `(T,)`.
+        gaussian_error: P(yŷ < 0) + ½P(yŷ = 0) for Gaussian outputs in each cluster, shape `(T,)`.
+        weights: mean of u~ in the eigenbasis of A, shape `(T, M)`.
         output_means: mean of the output in each cluster, shape `(T, C)`.
         output_variances: its variance over inputs and noise of SGD, shape `(T, C)`.
         level: where pmse comes to rest, infinite if it does not.
     """
 
     pmse: np.ndarray
-    classification_error: np.ndarray
+    gaussian_error: np.ndarray
+    weights: np.ndarray
     output_means: np.ndarray
     output_variances: np.ndarray
     level: float
@@ -63,6 +65,7 @@ class Modes(NamedTuple):
         labels: shape `(C,)`.
         priors: shape `(C,)`.
         decay: diagonal of the weight decay, shape `(M,)`.
+        basis: the directions as columns, in features and intercept, shape `(M, M)`.
     """
 
     rates: np.ndarray
@@ -73,6 +76,7 @@ class Modes(NamedTuple):
     labels: np.ndarray
     priors: np.ndarray
     decay: np.ndarray
+    basis: np.ndarray
 
 
 def modes(
@@ -118,7 +122,7 @@ def modes(
     rest = start.copy()
     np.divide((priors * labels) @ means, rates, out=rest, where=alive)
     rates = np.where(alive, rates, 0.0)
-    return Modes(rates, start, rest, means, moments, labels, priors, decay @ vectors**2)
+    return Modes(rates, start, rest, means, moments, labels, priors, decay @ vectors**2, vectors)
 
 
 def mean_weights(found: Modes, step: float, counts: np.ndarray) -> np.ndarray:
@@ -226,7 +230,8 @@ def learning_curve(found: Modes, step: float, counts: np.ndarray, batch: int = 1
     variances = squares - (found.labels - outputs) ** 2
     wrong = error_probability(found.labels * outputs, np.maximum(variances, 0)) @ found.priors
     level = _level(kernel, found)
-    return LearningCurve(0.5 * squares @ found.priors, wrong, outputs, variances, level)
+    pmse = 0.5 * squares @ found.priors
+    return LearningCurve(pmse, wrong, weights[at], outputs, variances, level)
 
 
 def _points(last: int) -> int:

@@ -11,6 +11,7 @@ from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn.errors import ConvergenceError, IncompatibleError
 from gmmdyn.interfaces import DataModel, Network
 from gmmdyn_random_features._feature_theory import FeatureTheory
+from gmmdyn_random_features.classification import mistakes_at_variance
 from gmmdyn_random_features.dynamics import learning_curve, modes
 from gmmdyn_random_features.statistics import ORDERS, feature_statistics, to_numpy
 
@@ -21,7 +22,9 @@ class RandomFeaturesDynamics(FeatureTheory):
 
     The mean of the weights is exact, mode by mode of the second moment of the features; the noise
     of SGD is followed to its level, on average over runs, with corrections of order $1/P$ left
-    out. Features are taken for Gaussian in each cluster. The curve starts from the readout of the
+    out. The noise and, for the pmse, the features are taken for Gaussian in each cluster; the
+    classification error follows the nonlinearity along the output, and its entry in
+    `Trajectory.errors` is what that changed. The curve starts from the readout of the
     network. It costs a diagonalisation of P by P: seconds at P = 1600.
 
     Args:
@@ -74,8 +77,9 @@ class RandomFeaturesDynamics(FeatureTheory):
         mixture, features = self.parts(data_model, network, algorithm, initial)
         grid = np.asarray(times, dtype=np.float64)
         counts = np.round((grid - grid[0]) * mixture.dim).astype(np.int64)
+        statistics = feature_statistics(mixture, features)
         found = modes(
-            feature_statistics(mixture, features),
+            statistics,
             to_numpy(features.readout) / np.sqrt(features.size),
             None if features.bias is None else float(features.bias.detach()),
             algorithm.weight_decay,
@@ -88,10 +92,18 @@ class RandomFeaturesDynamics(FeatureTheory):
             raise ConvergenceError(
                 "the error grows beyond all bounds at this `learning_rate`; lower it."
             )
+        weights = curve.weights @ found.basis.T
+        biases = np.zeros(len(grid)) if features.bias is None else weights[:, -1]
+        wrong = [
+            mistakes_at_variance(statistics, u[: features.size], b, np.maximum(variances, 0))
+            for u, b, variances in zip(weights, biases, curve.output_variances, strict=True)
+        ]
+        error, uncertainty = (np.array(part) @ found.priors for part in zip(*wrong, strict=True))
         return Trajectory(
             grid,
-            {"pmse": curve.pmse, "classification_error": curve.classification_error},
+            {"pmse": curve.pmse, "classification_error": error},
             "theory",
+            errors={"classification_error": uncertainty},
             metadata={
                 "theory": self.name,
                 "solver": {"order": self._order, "max_features": self._limit},

@@ -11,7 +11,7 @@ from gmmdyn import OnlineSGD, OrderParameters, Trajectory
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network
 from gmmdyn_random_features._feature_theory import FeatureTheory
-from gmmdyn_random_features.limits import limit_errors
+from gmmdyn_random_features.limits import limit_constant, limit_errors
 
 
 @final
@@ -50,11 +50,16 @@ class RandomFeaturesLimit(FeatureTheory):
         times: Sequence[float] | np.ndarray = (np.inf,),
         initial: OrderParameters | None = None,
     ) -> Trajectory:
-        """Return the errors at t = ∞; see `Theory.solve`. The times are ignored."""
+        """Return the errors at t = ∞; see `Theory.solve`. The times are ignored.
+
+        The metadata have `limit_constant`, k of the low-SNR XOR.
+        """
         mixture, features = self.parts(data_model, network, algorithm, initial)
         assert isinstance(mixture, IsotropicMixture)
         ratio = features.size / features.dim
-        found = limit_errors(mixture, ratio, features.activation, algorithm.weight_decay)
+        ridge = algorithm.weight_decay
+        found = limit_errors(mixture, ratio, features.activation, ridge)
+        constant = limit_constant(ratio, features.activation, mixture.variance**0.5, ridge)
         curves = {name: np.array([value]) for name, value in found._asdict().items()}
-        metadata = {"theory": self.name, "ratio": ratio}
+        metadata = {"theory": self.name, "ratio": ratio, "limit_constant": constant}
         return Trajectory(np.array([np.inf]), curves, "theory", metadata=metadata)

@@ -28,7 +28,7 @@ from gmmdyn import activation as build_activation
 from gmmdyn import checks
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import Activation, GaussianMixture, IsotropicMixture
-from gmmdyn_random_features.readout import error_probability
+from gmmdyn_random_features.classification import error_probability
 from gmmdyn_random_features.statistics import to_numpy
 from gmmdyn_random_features.units import hermite_coefficients
 
@@ -38,7 +38,7 @@ class Limit(NamedTuple):
 
     Attributes:
         pmse: ½E[(y − ŷ)²].
-        classification_error: P(yŷ ≤ 0).
+        classification_error: P(yŷ < 0) + ½P(yŷ = 0).
     """
 
     pmse: float
@@ -74,7 +74,8 @@ def limit_constant(
 ) -> float:
     r"""Return $k(\gamma) = 2 a_2^2\, E[1/(r + \kappa + a_1^2\lambda)]$ of the low-SNR XOR.
 
-    The error tends to $\Phi(-\tfrac12\sqrt{\gamma k/(D\sigma^4)})$. As $\gamma$ grows k tends to
+    The error tends to $\Phi(-\tfrac12\sqrt{\gamma k/(D\sigma^4)})$, so that curves of every D and
+    $\gamma$ coincide in $x = \sigma\,(D/(\gamma k))^{1/4}$. As $\gamma$ grows k tends to
     the kernel limit $2a_2^2/(r + \kappa)$, for ReLU without ridge $2/(\pi - 2)$; it is 0 for an
     odd activation.
 

@@ -21,11 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.special import ndtr
 
 from gmmdyn import checks
 from gmmdyn.errors import NotPositiveError, RangeError
-from gmmdyn.interfaces import IsotropicMixture
+from gmmdyn_random_features.classification import error_probability, mistakes
 from gmmdyn_random_features.statistics import ORDERS, FeatureStatistics
 
 METHODS = ("auto", "woodbury", "dense")
@@ -43,7 +42,9 @@ class Readout(NamedTuple):
         weights: $u = w/\sqrt{P}$, shape `(P,)`.
         intercept: $b$, 0 without one.
         pmse: ½E[(y − ŷ)²].
-        classification_error: P(yŷ ≤ 0), for Gaussian outputs in each cluster.
+        classification_error: P(yŷ < 0) + ½P(yŷ = 0), beyond Gaussian outputs; see `mistakes`.
+        classification_error_se: how far it may be off, as the last term taken into account.
+        gaussian_error: the same for Gaussian outputs in each cluster, as published.
         output_means: mean of the output in each cluster, shape `(C,)`.
         output_variances: its variance, shape `(C,)`.
     """
@@ -52,6 +53,8 @@ class Readout(NamedTuple):
     intercept: float
     pmse: float
     classification_error: float
+    classification_error_se: float
+    gaussian_error: float
     output_means: np.ndarray
     output_variances: np.ndarray
 
@@ -121,44 +124,19 @@ def optimal_readout(
         np.array([weights @ c @ weights for c in exact]) if exact else statistics.quadratic(weights)
     )
     intercept = float(priors @ labels - weights @ centre) if bias else 0.0
-    return with_errors(statistics, weights, intercept, variances)
-
-
-def with_errors(
-    statistics: FeatureStatistics, weights: np.ndarray, intercept: float, variances: np.ndarray
-) -> Readout:
-    r"""Return a readout with its errors.
-
-    Args:
-        statistics: of the features.
-        weights: $u$, shape `(P,)`.
-        intercept: $b$.
-        variances: of the output in each cluster, shape `(C,)`.
-
-    Returns:
-        The readout.
-    """
     means = statistics.means @ weights + intercept
-    labels, priors = statistics.labels, statistics.priors
     pmse = 0.5 * float(priors @ ((labels - means) ** 2 + variances))
-    wrong = float(priors @ error_probability(labels * means, variances))
-    return Readout(weights, intercept, pmse, wrong, means, variances)
-
-
-def error_probability(margin: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return P(m + s ξ <= 0) for a standard normal ξ; an output of exactly 0 is an error.
-
-    Args:
-        margin: m, any shape.
-        variance: s², same shape, not negative.
-
-    Returns:
-        Same shape.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = margin / np.sqrt(variance)
-    sure = np.where(margin <= 0, -np.inf, np.inf)
-    return np.asarray(ndtr(-np.where(variance > 0, ratio, sure)))
+    wrong = mistakes(statistics, weights, intercept)
+    return Readout(
+        weights,
+        intercept,
+        pmse,
+        float(priors @ wrong.probability),
+        float(priors @ wrong.uncertainty),
+        float(priors @ error_probability(labels * means, variances)),
+        means,
+        variances,
+    )
 
 
 def noise_covariance(statistics: FeatureStatistics) -> np.ndarray:
@@ -210,13 +188,6 @@ def _slope_modes(statistics: FeatureStatistics) -> np.ndarray:
     return np.asarray(sizes[kept, None] * modes[kept])
 
 
-def _input_root(covariance: np.ndarray) -> np.ndarray:
-    """Return L with L Lᵀ = Ω, one column for each eigenvalue that is not 0."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    kept = values > len(values) * np.finfo(float).eps * values[-1]
-    return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
-
-
 def _woodbury(
     statistics: FeatureStatistics,
     columns: np.ndarray,
@@ -239,12 +210,8 @@ def _woodbury(
 
 def _factor(statistics: FeatureStatistics, columns: np.ndarray, scale: np.ndarray) -> np.ndarray:
     """Return d^{-1/2} U, the noise first and the means last, shape `(P, rank)`."""
-    mixture, dim = statistics.mixture, statistics.dim
+    dim, roots = statistics.dim, statistics.input_roots
     scaled = statistics.projection.T * (scale[:, None] / np.sqrt(dim))
-    if isinstance(mixture, IsotropicMixture):
-        roots: list[np.ndarray | float] = [np.sqrt(mixture.variance)]
-    else:
-        roots = [_input_root(omega) for omega in statistics.input_products(np.eye(dim))]
     if len(roots) == 1:
         pairs = [(mode, roots[0]) for mode in _slope_modes(statistics)]
     else:

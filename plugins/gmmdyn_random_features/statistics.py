@@ -13,6 +13,7 @@ with the mean slopes a_i = E[psi'(u_i)]. So each covariance is diagonal plus one
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 
 from gmmdyn import checks
 from gmmdyn.errors import ShapeError
-from gmmdyn.interfaces import FeatureNetwork, GaussianMixture
+from gmmdyn.interfaces import FeatureNetwork, GaussianMixture, IsotropicMixture
 from gmmdyn_random_features.units import pair_covariance, unit_moments
 
 ORDERS = ("first", "exact")
@@ -89,6 +90,16 @@ class FeatureStatistics:
         given = torch.from_numpy(np.ascontiguousarray(vectors)).to(self.mixture.means.device)
         return to_numpy(self.mixture.covariance_product(given))
 
+    @functools.cached_property
+    def input_roots(self) -> list[np.ndarray | float]:
+        r"""L with $LL^T = \Omega_\alpha$, one alone if the clusters share it.
+
+        A number for isotropic noise, else one column for each eigenvalue that is not 0.
+        """
+        if isinstance(self.mixture, IsotropicMixture):
+            return [float(np.sqrt(self.mixture.variance))]
+        return [_root(omega) for omega in self.input_products(np.eye(self.dim))]
+
     def quadratic(self, weights: np.ndarray) -> np.ndarray:
         r"""Return the variance of $u \cdot z$ in each cluster, to first order.
 
@@ -106,6 +117,19 @@ class FeatureStatistics:
             product = products[cluster if len(products) > 1 else 0]
             found[cluster] += (inputs * product).sum(axis=1) / self.dim
         return np.asarray(found.reshape(-1, *weights.shape[1:]))
+
+    def field_factor(self, cluster: int) -> np.ndarray:
+        r"""Return the fields as functions of standard noise.
+
+        Args:
+            cluster: which.
+
+        Returns:
+            $B = \Omega^{1/2} F/\sqrt{D}$, shape `(rank, P)`; their covariance is $B^TB$.
+        """
+        scaled = self.projection / np.sqrt(self.dim)
+        root = self.input_roots[cluster if len(self.input_roots) > 1 else 0]
+        return np.asarray(root * scaled if isinstance(root, float) else root.T @ scaled)
 
     def covariance(self, cluster: int, order: str = "first") -> np.ndarray:
         """Return the covariance of the features in one cluster.
@@ -191,6 +215,12 @@ def feature_statistics(mixture: GaussianMixture, network: FeatureNetwork) -> Fea
         moments.slope,
         moments.residual,
     )
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    kept = values > len(values) * np.finfo(float).eps * values[-1]
+    return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
 
 
 def to_numpy(tensor: torch.Tensor) -> np.ndarray:

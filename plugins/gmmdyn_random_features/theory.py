@@ -18,10 +18,11 @@ from gmmdyn_random_features.statistics import ORDERS, feature_statistics
 class RandomFeatures(FeatureTheory):
     r"""Errors of the best linear readout of given random features: t = ∞ at a vanishing rate.
 
-    Each cluster is taken for Gaussian in feature space, with its mean and covariance in closed
-    form. The weight decay $\kappa$ of the algorithm is the ridge added to the covariance; there is
-    an intercept if the network has a bias. The network's weights and the learning rate
-    do not matter.
+    The pmse follows from means and covariances of the features in each cluster, in closed form.
+    The classification error goes beyond Gaussian outputs; the size of the last term that is known
+    is its entry in `Trajectory.errors`. The weight decay $\kappa$ of the algorithm is the ridge
+    added to the covariance; there is an intercept if the network has a bias. The network's weights
+    and the learning rate do not matter.
 
     Args:
         order: covariances of pairs of features to `"first"` order in the correlation of their
@@ -93,6 +94,7 @@ class RandomFeatures(FeatureTheory):
                 "classification_error": np.array([best.classification_error]),
             },
             "theory",
+            errors={"classification_error": np.array([best.classification_error_se])},
             metadata={
                 "theory": self.name,
                 "solver": {"order": self._order, "method": self._method},

@@ -17,7 +17,7 @@ import numpy as np
 
 from gmmdyn.interfaces import Activation
 from gmmdyn_random_features import _error_function, _hermite, _hinges
-from gmmdyn_random_features._fields import Fields, UnitMoments, density
+from gmmdyn_random_features._fields import Fields, UnitCumulants, UnitMoments, density
 
 
 def unit_moments(activation: Activation, mean: np.ndarray, deviation: np.ndarray) -> UnitMoments:
@@ -40,6 +40,27 @@ def unit_moments(activation: Activation, mean: np.ndarray, deviation: np.ndarray
     if _error_function.describes(activation):
         return _error_function.moments(mean, deviation)
     return _hermite.moments(activation, mean, deviation)
+
+
+def unit_cumulants(
+    activation: Activation, mean: np.ndarray, deviation: np.ndarray
+) -> UnitCumulants:
+    """Compute third moments of one unit, and its first three Hermite coefficients.
+
+    Closed form for piecewise-linear activations, Gauss-Hermite quadrature with 128 nodes for any
+    other.
+
+    Args:
+        activation: psi.
+        mean: m, shape `(N,)`.
+        deviation: s, shape `(N,)`, not negative.
+
+    Returns:
+        The moments.
+    """
+    if activation.slopes:
+        return _hinges.cumulants(activation, mean, deviation)
+    return _hermite.cumulants(activation, mean, deviation)
 
 
 def pair_covariance(

@@ -32,20 +32,50 @@ def test_the_drawn_directions_hold_the_readout():
         np.testing.assert_allclose(found.T @ (found @ weights), weights, atol=1e-12)
 
 
-def test_no_error_below_bayes_is_drawn():
-    """The leading order in 1/D falls below it where D is too small for it, as it is here."""
-    found = feature_errors(sigma=[0.1, 0.15, 0.2, 0.3, 0.5, 0.8], ratio=[5], dim=[20])
-    bayes = found["bayes_error"].sel(geometry="xor", dim=20).to_numpy()
-    limit = found["limit_classification_error"].sel(geometry="xor", dim=20, ratio=5).to_numpy()
-    assert (limit < bayes).any()
-    assert (limit > bayes).any()
+def test_the_limit_is_drawn_where_it_applies():
+    """At small noise D = 60 is too small for it: it would run below the Bayes error."""
+    sigma = np.array([0.2, 0.3, 0.5, 0.7, 1.0, 1.5])
+    found = feature_errors(sigma=sigma.tolist(), ratio=[2], dim=[60])
+    bayes = found["bayes_error"].sel(geometry="xor", dim=60).to_numpy()
+    limit = found["limit_classification_error"].sel(geometry="xor", dim=60, ratio=2).to_numpy()
+    points = found["classification_error"].sel(geometry="xor", dim=60, ratio=2, seed=0).to_numpy()
+    assert limit[1] < 0.8 * points[1]
     axes = plot_feature_errors(found).axes[0]
-    lines = [line for line in axes.get_lines() if line.get_linestyle() == "-"]
-    (drawn,) = [line for line in lines if len(line.get_xdata()) > 10]
-    (oracle,) = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
-    expected = np.interp(drawn.get_xdata(), *oracle.get_data())
-    assert (drawn.get_ydata() >= expected - 1e-12).all()
-    assert max(drawn.get_xdata()) == pytest.approx(0.8)
+    (drawn,) = (
+        line
+        for line in axes.get_lines()
+        if line.get_linestyle() == "-" and len(line.get_xdata()) > 10
+    )
+    assert min(drawn.get_xdata()) == pytest.approx(0.7)  # γ/(Dσ²) is 0.07, and 0.13 at 0.5
+    assert max(drawn.get_xdata()) == pytest.approx(1.5)
+    assert (drawn.get_ydata() >= np.interp(drawn.get_xdata(), sigma, bayes)).all()
+    np.testing.assert_allclose(limit[3:], points[3:], rtol=0.05)
+
+
+def test_points_of_every_ratio_are_drawn_against_the_variable_of_the_collapse():
+    found = feature_errors(sigma=[0.5, 1.0], ratio=[2, 8], dim=[30, 60])
+    axes = plot_feature_errors(found).axes[1]
+    drawn = np.concatenate([bars.lines[0].get_xdata() for bars in axes.containers])
+    constants = {}
+    for g in (2, 8):
+        # ReLU: a1 = 1/2, a2² = 1/(4π), r = 1/4 - 1/(2π); k = 2 a2² m/a1², the resolvent at r/a1².
+        z = 1 - 2 / math.pi
+        b = 1 - g + z
+        constants[g] = 2 / math.pi * (math.sqrt(b * b + 4 * g * z) - b) / (2 * g * z)
+    wanted = [
+        s * (d / (g * constants[g])) ** 0.25 for d in (30, 60) for g in (2, 8) for s in (0.5, 1)
+    ]
+    np.testing.assert_allclose(drawn, wanted, rtol=1e-9)
+    lines = [line for line in axes.get_lines() if len(line.get_xdata()) > 10]
+    assert len(lines) == 1
+    x, error = lines[0].get_data()
+    np.testing.assert_allclose(error, [0.5 * math.erfc(v**-2 / 2**1.5) for v in x], atol=1e-3)
+
+
+def test_odd_activations_have_no_collapse():
+    found = feature_errors(sigma=[0.5, 1.0], dim=[20], activation="erf")
+    assert np.isnan(found["scaled_noise"]).all()
+    assert len(plot_feature_errors(found).axes) == 1
 
 
 def test_the_plane_is_where_the_output_changes_sign(monkeypatch):

@@ -128,7 +128,7 @@ def test_numbers_of_the_2021_code(reference, every):
         network = FixedFeatures(projection, bias=0.0)
         found = gd.theory("random-features").readout(mixture, network, ridge=0.0)
         assert abs(found.pmse - values["mse_f64_nojitter"]) < 1e-6
-        assert abs(found.classification_error - values["cls_f64_nojitter"]) < 1e-6
+        assert abs(found.gaussian_error - values["cls_f64_nojitter"]) < 1e-6
 
 
 def test_feature_means_and_covariances_of_the_2021_code(reference):

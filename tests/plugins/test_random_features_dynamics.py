@@ -191,7 +191,7 @@ def test_a_small_rate_ends_at_the_best_readout(bias):
     )
     assert curve.pmse[-1] == pytest.approx(best.pmse, abs=1e-6)
     assert curve.level == pytest.approx(best.pmse, abs=1e-6)
-    assert curve.classification_error[-1] == pytest.approx(best.classification_error, abs=1e-5)
+    assert curve.gaussian_error[-1] == pytest.approx(best.gaussian_error, abs=1e-5)
     np.testing.assert_allclose(curve.output_means[-1], best.output_means, atol=1e-6)
     np.testing.assert_allclose(curve.output_variances[-1], best.output_variances, atol=1e-5)
 

@@ -24,6 +24,16 @@ from gmmdyn_random_features import (
 REST = 0.25 - 1 / (2 * math.pi)
 
 
+class Squared(gd.Activation):
+    """A smooth nonlinearity with a1 and a2, whose k depends on the noise."""
+
+    def forward(self, x):
+        return x + x**2
+
+    def derivative(self, x):
+        return 1 + 2 * x
+
+
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 2.0, 20.0])
 def test_the_resolvent_is_the_integral_over_the_density(ratio):
     low, high = (1 - math.sqrt(ratio)) ** 2, (1 + math.sqrt(ratio)) ** 2
@@ -70,15 +80,31 @@ def test_the_errors_of_the_xor():
         assert found.classification_error == pytest.approx(norm.cdf(-0.5 * math.sqrt(share)))
 
 
-def test_curves_collapse_in_the_scaled_noise():
-    """The same σ D^{1/4}/γ^{1/4} at one γ: the same error, and nearly so at others."""
-    errors = []
-    for dim, ratio in ((1000, 2.0), (16_000, 2.0), (300, 5.0), (400, 8.0)):
-        sigma = 1.2 * (ratio / dim) ** 0.25
+@pytest.mark.parametrize("activation", ["relu", "squared"])
+def test_curves_of_every_ratio_coincide_in_the_exact_variable(activation):
+    """x = σ(D/(γ k))^{1/4} alone decides; at one σD^{1/4}/γ^{1/4} the errors differ for ever."""
+    activation = Squared() if activation == "squared" else activation
+    errors, old = [], []
+    for dim, ratio in ((10**3, 2.0), (16_000, 2.0), (300, 5.0), (10**6, 8.0), (10**5, 0.4)):
+        sigma = 1.0
+        for _ in range(200):  # k depends on σ, but for ReLU
+            k = limit_constant(ratio, activation, sigma)
+            sigma = 0.5 * (sigma + 1.2 * (ratio * k / dim) ** 0.25)
         mixture = gd.data_model("xor", dim=dim, variance=sigma**2)
+        errors.append(limit_errors(mixture, ratio, activation).classification_error)
+        mixture = gd.data_model("xor", dim=dim, variance=1.44 * (ratio / dim) ** 0.5)
+        old.append(limit_errors(mixture, ratio, activation).classification_error)
+    np.testing.assert_allclose(errors, norm.cdf(-0.5 / 1.2**2), rtol=1e-10)
+    assert max(old) - min(old) > 0.05
+
+
+def test_ratios_two_and_eight_are_13_percent_apart_in_the_approximate_variable():
+    """k(8)/k(2): by as much as their common D^{1/4} variable to the fourth power is off."""
+    errors = []
+    for ratio in (2.0, 8.0):
+        mixture = gd.data_model("xor", dim=10**6, variance=0.9**2 * (ratio / 10**6) ** 0.5)
         errors.append(limit_errors(mixture, ratio).classification_error)
-    assert errors[0] == pytest.approx(errors[1], abs=1e-12)
-    assert max(errors) - min(errors) < 0.03
+    assert errors[0] / errors[1] == pytest.approx(1.13, abs=0.06)
 
 
 def test_odd_activations_stay_at_chance():
