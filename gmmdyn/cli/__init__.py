@@ -29,8 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"gmmdyn: error: {' '.join(str(error).split())}", file=sys.stderr)
         failed = isinstance(error, ConvergenceError | OutputError | PluginError)
         return 1 if failed else 2
-    except KeyboardInterrupt:
-        print("gmmdyn: interrupted; nothing was written.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        # A command that leaves something behind says so in its message; others leave nothing.
+        left = str(interrupt) or "nothing was written"
+        print(f"gmmdyn: interrupted; {left}.", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
         return _READER_GONE
