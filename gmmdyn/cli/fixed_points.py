@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmdyn import checks, find_fixed_points, follow_fixed_point
+from gmmdyn import checks
 from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError
-from gmmdyn.files import write_netcdf, write_text
-from gmmdyn.fixed_points.dataset import table
+from gmmdyn.files import write_netcdf
+from gmmdyn.fixed_points import load_fixed_points
+from gmmdyn.fixed_points.continuation import Continuation, continuation
+from gmmdyn.fixed_points.multistart import Multistart, multistart
+from gmmdyn.fixed_points.table import table
+from gmmdyn.report import write_report
 from gmmdyn.sweeping import read_axis
+from gmmdyn.yaml_text import write_yaml
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 OPTIONS = ("--along", "--starts", "--seed")
 
@@ -34,6 +43,9 @@ def many_wanted(arguments: Arguments) -> bool:
 def find_many(configuration: Configuration, arguments: Arguments, header: str) -> None:
     """Follow a fixed point or search for all, print the table and write one directory.
 
+    Points are kept there as they are found; a directory that holds some of the same is gone on
+    with.
+
     Args:
         configuration: resolved.
         arguments: the words after the command.
@@ -41,37 +53,88 @@ def find_many(configuration: Configuration, arguments: Arguments, header: str) -
 
     Raises:
         GmmdynError: if the input is bad, no start converges, or nothing can be written.
+        KeyboardInterrupt: if it is interrupted; the message says what is left.
     """
-    along, starts = arguments.last("--along"), arguments.last("--starts")
-    if (along is None) == (starts is None):
-        raise ConfigError("`gmmdyn fixed-point` takes `--along` or `--starts`, one of the two.")
-    seed = arguments.last("--seed")
-    if along is not None and seed is not None:
-        raise ConfigError("`--seed` is that of `--starts`; drop it.")
-    axis = None if along is None else read_axis(along)
-    count = None if starts is None else checks.whole("--starts", _number(starts))
+    wanted = _wanted(configuration, arguments)
     output = arguments.last("--output")
     target = places.default_target(arguments.positional[0]) if output is None else Path(output)
-    with places.run_directory(target, "--overwrite" in arguments.flags) as folder:
-        write_text(folder / places.CONFIG, header + configuration.to_yaml())
-        if axis is not None:
-            dataset = follow_fixed_point(configuration, axis.name, axis.values)
-        else:
-            assert count is not None
-            chosen = checks.whole("--seed", _number(seed or "0"), at_least=0)
-            dataset = find_fixed_points(configuration, count, seed=chosen)
-        write_netcdf(folder / places.FIXED_POINTS, dataset)
-        if "pmse" in dataset and bool(np.isfinite(dataset["pmse"]).any()):
-            from gmmdyn.plot import plot_fixed_points
-
-            plot_fixed_points(dataset, folder / places.FIXED_POINTS_FIGURE)
-        said = table(dataset)
-        from gmmdyn.report import write_report
-
-        write_report(folder, said)
+    places.claim_for_fixed_points(
+        target,
+        _record(wanted),
+        header + configuration.to_yaml(),
+        overwrite="--overwrite" in arguments.flags,
+    )
+    try:
+        dataset = wanted.run(target, progress=None)
+        write_netcdf(target / places.FIXED_POINTS, dataset)
+        said = _drawn(target, dataset)
+        write_report(target, said)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"the points that are finished are in {target}, and the same command with `--output "
+            f"{target}` goes on from there"
+        ) from None
     say(said)
     say(f"written to {target}")
 
 
+def draw_again(run: Path) -> str:
+    """Draw the figure of fixed points again.
+
+    Args:
+        run: the directory of a run with `--along` or `--starts`.
+
+    Returns:
+        The table.
+
+    Raises:
+        DataError: if it is none.
+        OutputError: if the figure cannot be written.
+    """
+    return _drawn(run, load_fixed_points(run / places.FIXED_POINTS))
+
+
+def _drawn(run: Path, dataset: xr.Dataset) -> str:
+    if "pmse" in dataset and bool(np.isfinite(dataset["pmse"]).any()):
+        from gmmdyn.plot import plot_fixed_points
+
+        plot_fixed_points(dataset, run / places.FIXED_POINTS_FIGURE)
+    return table(dataset)
+
+
+def _wanted(configuration: Configuration, arguments: Arguments) -> Continuation | Multistart:
+    """Read and check what is asked for, before anything is written."""
+    along, starts = arguments.last("--along"), arguments.last("--starts")
+    if (along is None) == (starts is None):
+        raise ConfigError("`gmmdyn fixed-point` takes `--along` or `--starts`, one of the two.")
+    seed = arguments.last("--seed")
+    if starts is not None:
+        return multistart(
+            configuration,
+            checks.whole("--starts", _number(starts)),
+            checks.whole("--seed", _number(seed or "0"), at_least=0),
+        )
+    assert along is not None
+    if seed is not None:
+        raise ConfigError("`--seed` is that of `--starts`; drop it.")
+    if sum(option == "--along" for option, _ in arguments.values) > 1:
+        raise ConfigError("`--along` takes one parameter; `gmmdyn sweep` takes several.")
+    axis = read_axis(along)
+    return continuation(configuration, axis.name, axis.values)
+
+
+def _record(wanted: Continuation | Multistart) -> str:
+    """Return what the directory is of, as YAML: the same command goes on in it."""
+    what: dict[str, Any]
+    if isinstance(wanted, Continuation):
+        what = {"along": {f"{wanted.section}.{wanted.option}": wanted.values}}
+    else:
+        what = {"starts": wanted.starts, "seed": wanted.seed}
+    return write_yaml({**what, "configuration": wanted.search.job})
+
+
 def _number(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
+    try:
+        return int(text)
+    except ValueError:
+        return text

@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from gmmdyn.errors import ConfigError, OutputError
+from gmmdyn.files import write_text
+from gmmdyn.fixed_points.kept import POINTS
 
 CONFIG = "config.yaml"
 SIMULATION = "simulation.nc"
@@ -21,6 +23,7 @@ REPORT = "report.html"
 FEATURE_ERRORS = "random_features.nc"
 FIXED_POINTS = "fixed_points.nc"
 FIXED_POINTS_FIGURE = "fixed_points.png"
+FIXED_POINTS_RECORD = "fixed_points.yaml"
 SWEEP = "sweep.yaml"
 SWEEP_RESULT = "sweep.nc"
 PHASE_DIAGRAM = "phase_diagram.png"
@@ -34,6 +37,7 @@ _OURS = {
     FEATURE_ERRORS,
     FIXED_POINTS,
     FIXED_POINTS_FIGURE,
+    FIXED_POINTS_RECORD,
 }
 
 
@@ -101,6 +105,44 @@ def run_directory(target: Path, overwrite: bool) -> Iterator[Path]:
                 folder.rmdir()
 
 
+def claim_for_fixed_points(target: Path, record: str, config: str, *, overwrite: bool) -> None:
+    """Make a directory that keeps fixed points as they are found, or see that it holds the same.
+
+    Args:
+        target: the directory to write.
+        record: what fixed points; a directory with the same record is gone on with.
+        config: for the configuration file.
+        overwrite: whether to replace an earlier run; anything else is never replaced.
+
+    Raises:
+        ConfigError: if the target is there and may not be replaced.
+        OutputError: if it cannot be written.
+    """
+    known = target / FIXED_POINTS_RECORD
+    try:
+        if not (known.is_file() and known.read_text(encoding="utf-8") == record):
+            _check(target, overwrite)
+            # The record goes last: it says that the points are ours.
+            for name in sorted(_ours(target), key=lambda name: name == FIXED_POINTS_RECORD):
+                if (target / name).is_dir():
+                    shutil.rmtree(target / name)
+                else:
+                    (target / name).unlink(missing_ok=True)
+    except UnicodeDecodeError:
+        raise ConfigError(f"`{known}` is not one of ours; give another `--output`.") from None
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"cannot write `{target}`: {error.strerror}.") from None
+    write_text(known, record)
+    write_text(target / CONFIG, config)
+
+
+def _ours(target: Path) -> set[str]:
+    """Return the names of what a run writes into a directory."""
+    return _OURS | ({POINTS} if (target / FIXED_POINTS_RECORD).is_file() else set())
+
+
 def _check(target: Path, overwrite: bool) -> None:
     if not target.is_dir():
         if target.exists():
@@ -114,9 +156,10 @@ def _check(target: Path, overwrite: bool) -> None:
         raise ConfigError(
             f"`--output` is `{target}`, which is not empty; give another, or `--overwrite`."
         )
-    if names - _OURS:
+    others = names - _ours(target)
+    if others:
         raise ConfigError(
-            f"`--output` is `{target}`, which holds `{min(names - _OURS)}`, no result of a run; "
+            f"`--output` is `{target}`, which holds `{min(others)}`, no result of a run; "
             "it will not be overwritten."
         )
 

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gmmdyn import Experiment, Theory, Trajectory, compare
+from gmmdyn.cli import fixed_points
 from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
-from gmmdyn.cli.fixed_points import find_many, many_wanted
 from gmmdyn.cli.header import header
 from gmmdyn.cli.overrides import configured
 from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, IncompatibleError
 from gmmdyn.files import write_text
+from gmmdyn.fixed_points.table import REDUCED
 from gmmdyn.report import write_report
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def run_command(command: str, arguments: Arguments) -> None:
         return
     # What runs is what is written, so that the file repeats the run.
     configuration = configuration.resolved()
-    if command == "fixed-point" and many_wanted(arguments):
-        find_many(configuration, arguments, header(command, arguments))
+    if command == "fixed-point" and fixed_points.many_wanted(arguments):
+        fixed_points.find_many(configuration, arguments, header(command, arguments))
         return
     output = arguments.last("--output")
     source = arguments.positional[0]
@@ -82,7 +83,7 @@ def draw_again(run: Path, time_unit: str | None = None) -> None:
     """Draw the figures of a run again and print its table.
 
     Args:
-        run: the directory of a run that simulated.
+        run: the directory of a run that simulated, or of many fixed points.
         time_unit: of the figures; None for that of the run.
 
     Raises:
@@ -94,6 +95,10 @@ def draw_again(run: Path, time_unit: str | None = None) -> None:
         from gmmdyn.cli import random_features
 
         random_features.draw_again(run)
+        return
+    if (run / places.FIXED_POINTS).is_file():
+        say(fixed_points.draw_again(run))
+        say(f"written to {run}")
         return
     if not (run / places.SIMULATION).is_file():
         raise DataError(f"`{run}` has no `{places.SIMULATION}`; give the directory of a run.")
@@ -123,6 +128,9 @@ def report_again(run: Path) -> None:
         from gmmdyn.cli.random_features import table_of
 
         say(f"written to {write_report(run, table_of(run))}")
+        return
+    if (run / places.FIXED_POINTS).is_file():
+        say(f"written to {write_report(run, fixed_points.draw_again(run))}")
         return
     found = {
         name: Trajectory.load(run / name)
@@ -235,13 +243,28 @@ def _rest(predicted: Trajectory) -> str:
     if "Q" not in predicted.curves:  # as for random features
         return "\n".join(lines)
     solver = predicted.metadata["solver"]
-    slowest = max(predicted.metadata["eigenvalues"], default=float("nan"))
     order = predicted.order_parameters(0)
     lines += [
         f"v      {row(order.v)}",
         f"Q_kk   {row(order.Q.diagonal())}",
         *(f"R[{cluster}]   {row(overlaps)}" for cluster, overlaps in enumerate(order.R)),
-        f"{predicted.metadata['stability']}: largest real part of an eigenvalue {slowest:.3g}",
+        _stability(predicted),
         f"residual {solver['residual']:.2g} after {solver['evaluations']} evaluations",
     ]
     return "\n".join(lines)
+
+
+def _stability(predicted: Trajectory) -> str:
+    """Return what is known of the stability of a fixed point."""
+    about = predicted.metadata
+    if "reduced" in about:
+        return REDUCED
+    said = str(about["stability"])
+    if said == "unknown":
+        return "stability: unknown, as the right-hand side has no derivative there"
+    if about.get("marginal"):
+        said += f", {about['marginal']} eigenvalues zero within their error"
+    if about.get("left_saddles"):
+        said += f", after {about['left_saddles']} saddles that were left"
+    rates = about.get("eigenvalues")
+    return f"{said}: largest real part of an eigenvalue {max(rates):.3g}" if rates else said

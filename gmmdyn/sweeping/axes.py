@@ -117,6 +117,30 @@ def full_name(name: str, configuration: Configuration) -> tuple[str, str]:
     raise ConfigError(f"there is no option `{name}`; {checks.suggestion(name, every)}")
 
 
+def with_value(base: Configuration, section: str, option: str, value: Any) -> Configuration:
+    """Set an option that `full_name` found.
+
+    Args:
+        base: the configuration to change.
+        section: of the option.
+        option: its name, with a dot for an option of a component within.
+        value: the new value.
+
+    Returns:
+        The new configuration; where it changes the `dim` of the data model, that of the network is
+        changed too.
+    """
+    inner, _, rest = option.partition(".")
+    if rest:  # an option of a component within
+        present = dict(getattr(base, section) or {}).get(inner)
+        nested = {"name": present} if isinstance(present, str) else dict(present or {})
+        return base.updated(section, {inner: {**nested, rest: value}})
+    new = base.updated(section, {option: value})
+    if (section, option) == ("data_model", "dim") and "dim" in new.network:
+        new = new.updated("network", {"dim": value})
+    return new
+
+
 def _options(section: str, configuration: Configuration) -> list[str]:
     values = getattr(configuration, section)
     if section not in COMPONENTS:

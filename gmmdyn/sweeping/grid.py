@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,8 @@ from gmmdyn.errors import ArgumentError, ConfigError, GmmdynError
 from gmmdyn.experiment import Experiment
 from gmmdyn.plain_values import plain
 from gmmdyn.sections import section_options
-from gmmdyn.sweeping.axes import Axis, full_name
+from gmmdyn.sweeping.axes import Axis, full_name, with_value
+from gmmdyn.sweeping.bar import point_bar
 from gmmdyn.sweeping.executors import Place, cores, place
 from gmmdyn.sweeping.points import Outcome, Point, Run, key_of, run_points, side_by_side
 from gmmdyn.sweeping.store import Store
@@ -97,7 +96,7 @@ def sweep(
     if what == "simulate" and _on_gpu(points) and executor is None and scheduler is None:
         workers = workers or 1  # that share no GPU
     tasks = _tasks(left, what, workers or cores())
-    with place(executor, workers, scheduler, len(tasks)) as where, _bar(progress) as advance:
+    with place(executor, workers, scheduler, len(tasks)) as where, point_bar(progress) as advance:
         advance(len(outcomes), len(points))
         for outcome in _run(tasks, what, where):
             if store is not None:
@@ -135,7 +134,7 @@ def _grid(
     for index in indices:
         configuration = base
         for (section, option), axis, k in zip(homes, axes, index, strict=True):
-            configuration = _with_value(configuration, section, option, axis.values[k])
+            configuration = with_value(configuration, section, option, axis.values[k])
         points.append(Point(index, configuration.to_mapping()))
     return axes, points, run
 
@@ -171,18 +170,6 @@ def _label(home: tuple[str, str], homes: Sequence[tuple[str, str]]) -> str:
     section, option = home
     alone = sum(option == other for _, other in homes) == 1
     return option if alone and option not in ("name", "times") else f"{section}.{option}"
-
-
-def _with_value(base: Configuration, section: str, option: str, value: Any) -> Configuration:
-    inner, _, rest = option.partition(".")
-    if rest:  # an option of a component within
-        present = dict(getattr(base, section) or {}).get(inner)
-        nested = {"name": present} if isinstance(present, str) else dict(present or {})
-        return base.updated(section, {inner: {**nested, rest: value}})
-    new = base.updated(section, {option: value})
-    if (section, option) == ("data_model", "dim") and "dim" in new.network:
-        new = new.updated("network", {"dim": value})
-    return new
 
 
 def _settings(point: Point) -> Mapping[str, Any]:
@@ -233,18 +220,3 @@ def _run(tasks: Sequence[list[Point]], what: Any, where: Place) -> Iterator[Outc
     finally:
         for future in waiting:
             future.cancel()
-
-
-@contextmanager
-def _bar(progress: bool | None) -> Iterator[Callable[[int, int], None]]:
-    if not (sys.stderr.isatty() if progress is None else progress):
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = ("points", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("points", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.errors import ConfigError, ConvergenceError, DataError, RangeError
+from gmmdyn.config import Configuration
+from gmmdyn.errors import ConfigError, ConvergenceError, DataError, RangeError, ShapeError
 from gmmdyn.files import write_netcdf
-from gmmdyn.fixed_points.dataset import table
 from gmmdyn.fixed_points.symmetry import distance, symmetries
+from gmmdyn.fixed_points.table import table
 from gmmdyn.plot import plot_fixed_points
 
 
@@ -38,6 +39,11 @@ def test_a_branch_follows_its_closed_form_to_the_collapse():
     np.testing.assert_allclose(branch["pmse"], (1 - s2) ** 2 / 2, atol=1e-8)
     assert (branch["stability"] == "stable").all()
     assert (branch["residual"] < 1e-12).all()
+    # The network without weights is a fixed point at every decay: another branch.
+    assert branch["branch"].values.tolist() == [0, 0, 0, 1]
+    (ended,) = json.loads(branch.attrs["fixed_points"])["ended"]
+    assert (ended["branch"], ended["why"], ended["next"]) == (0, "ended", 1.2)
+    assert ended["last"] < 1 <= ended["beyond"] < 1.06 * ended["last"]
     # Along the branch d/dt of s: eta (1 - 3 s² - kappa) = -2 eta s².
     slowest = branch["eigenvalue"].values[:3].max(axis=1)
     assert (slowest < 0).all()
@@ -58,10 +64,11 @@ def test_a_branch_can_change_the_mixture_and_is_kept_in_a_file(tmp_path):
     assert again.identical(branch) or again.equals(branch)
     assert json.loads(again.attrs["fixed_points"])["along"] == "data_model.variance"
     lines = table(branch).splitlines()
-    assert lines[0].split()[:3] == ["variance", "pmse", "error"]
+    assert lines[0].split()[:4] == ["variance", "branch", "pmse", "error"]
     assert lines[2].split()[0] == "0.1"
     assert f"{single.pmse[0]:.6f}" in lines[2]
-    assert lines[2].endswith("stable")
+    assert lines[2].endswith("  stable")
+    assert branch["branch"].values.tolist() == [0, 0]
     with pytest.raises(DataError, match="give one with fixed points"):
         gd.load_fixed_points(tmp_path / "none.nc")
     figure = plot_fixed_points(branch, tmp_path / "branch.png")
@@ -74,7 +81,10 @@ def test_a_point_that_fails_is_named_and_the_branch_goes_on():
         linear(), "weight_decay", [0.05, 0.1], method="damped", max_evaluations=3
     )
     assert all("stopped at the residual" in text for text in branch["message"].values.tolist())
-    assert "not converged" in table(branch)
+    assert branch["branch"].values.tolist() == [-1, -1]
+    assert branch["stability"].values.tolist() == ["", ""]
+    rows = [line.split() for line in table(branch).splitlines()[1:3]]
+    assert all(row[1] == "-" and row[-2:] == ["not", "converged"] for row in rows)
 
 
 def test_what_a_branch_refuses():
@@ -86,6 +96,15 @@ def test_what_a_branch_refuses():
         gd.follow_fixed_point("xor", "snr", ["high"])
     with pytest.raises(ConfigError, match="no parameter of the experiment"):
         gd.follow_fixed_point(linear(), "theory.tolerance", [1e-9])
+    with pytest.raises(ConfigError, match="`hidden` changes how many units"):
+        gd.follow_fixed_point(linear(), "hidden", [1, 2])
+    with pytest.raises(ConfigError, match="`clusters_per_label` changes how many units"):
+        gd.follow_fixed_point(linear(), "clusters_per_label", [1, 2])
+    with pytest.raises(RangeError, match="`weight_decay` is -1"):  # before the first is looked for
+        gd.follow_fixed_point(linear(), "weight_decay", [0.1, -1.0], tolerance=1e-300)
+    other = linear(hidden=2).network.order_parameters(linear().data_model)
+    with pytest.raises(ShapeError, match=r"`initial` has R of shape \(2, 2\); give shape \(2, 1\)"):
+        gd.follow_fixed_point(linear(), "weight_decay", [0.1], initial=other)
 
 
 def test_many_starts_find_the_fixed_points_once_each():
@@ -129,6 +148,41 @@ def test_distance_knows_a_permutation_and_a_rotation():
     assert distance(one, two, allowed[:1]) > 0.01
     wrong = mixture.order_parameters(turned[[2, 0, 1]], v[[2, 0, 1]])
     assert distance(one, wrong, allowed) > 0.01
+
+
+def test_a_parameter_of_the_activation_can_be_followed():
+    """With slope 1 the leaky unit is linear: s² = 1 - kappa, as above."""
+    mixture = gd.data_model("ring", dim=100, clusters_per_label=1, variance=0.0)
+    network = gd.network(
+        "committee",
+        dim=100,
+        hidden=1,
+        activation=gd.activation("leaky-relu", slope=0.9),
+        init_scale=0.5,
+        seed=3,
+    )
+    experiment = gd.Experiment(mixture, network, gd.OnlineSGD(0.2, 0.05))
+    found = gd.follow_fixed_point(experiment, "network.activation.slope", [0.9, 1.0])
+    assert found["activation.slope"].values.tolist() == [0.9, 1.0]
+    np.testing.assert_allclose(found["v"].values[1, 0] ** 2, 0.95, atol=1e-8)
+
+
+@pytest.mark.science
+def test_the_documented_branch_is_left_for_the_fixed_point_of_a_single_search():
+    """XOR, informed: near kappa = 0.029 the symmetric fixed point becomes a saddle."""
+    base = Configuration.load("xor").updated("network", {"init": "informed"})
+    decays = [0.1, 0.0316227766, 0.01, 0.00316227766]
+    found = gd.follow_fixed_point(base, "weight_decay", decays)
+    assert (found["stability"] == "stable").all()
+    assert found["branch"].values.tolist() == [0, 0, 1, 1]
+    singles = [
+        base.updated("algorithm", {"weight_decay": decay}).experiment().solve("state-evolution")
+        for decay in decays
+    ]
+    np.testing.assert_allclose(found["pmse"], [each.pmse[0] for each in singles], rtol=2e-4)
+    (ended,) = json.loads(found.attrs["fixed_points"])["ended"]
+    assert (ended["branch"], ended["why"]) == (0, "unstable")
+    assert 0.01 < ended["beyond"] < ended["last"] < 0.0316227766
 
 
 @pytest.mark.science
