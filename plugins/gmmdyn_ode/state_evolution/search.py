@@ -103,9 +103,9 @@ def _to_rest(equations: Equations, start: OrderParameters, tolerance: float, sma
                 continue
             found = polished(equations, state, tolerance, small, _NEARBY)
             if found.converged and found.moved < _NEARBY:
-                if bool((unit_sizes(found.state) < small).any()):  # it vanishes only there
-                    found = polished(equations, found.state, tolerance, small)
-                return found
+                # Units that vanish or merge only at the fixed point itself are seen there.
+                again = polished(equations, found.state, tolerance, small)
+                return again if again.converged else found
             # A slow place on the way, say: go on and look again much further down.
             near = size / 10
             if near < tolerance:
