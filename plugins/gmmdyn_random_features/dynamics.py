@@ -38,7 +38,8 @@ class LearningCurve(NamedTuple):
 
     Attributes:
         pmse: ½E[Δ²], shape `(T,)`.
-        classification_error: P(yŷ ≤ 0), shape `(T,)`.
+        classification_error: P(yŷ < 0) + ½P(ŷ = 0), shape `(T,)`.
+        tie_rate: P(ŷ = 0), shape `(T,)`.
         output_means: mean of the output in each cluster, shape `(T, C)`.
         output_variances: its variance over inputs and noise of SGD, shape `(T, C)`.
         level: where pmse comes to rest, infinite if it does not.
@@ -46,6 +47,7 @@ class LearningCurve(NamedTuple):
 
     pmse: np.ndarray
     classification_error: np.ndarray
+    tie_rate: np.ndarray
     output_means: np.ndarray
     output_variances: np.ndarray
     level: float
@@ -225,8 +227,9 @@ def learning_curve(found: Modes, step: float, counts: np.ndarray, batch: int = 1
     squares, outputs = squares[at], outputs[at]
     variances = squares - (found.labels - outputs) ** 2
     wrong = error_probability(found.labels * outputs, np.maximum(variances, 0)) @ found.priors
+    tie = ((outputs == 0) & (variances <= 0)) @ found.priors
     level = _level(kernel, found)
-    return LearningCurve(0.5 * squares @ found.priors, wrong, outputs, variances, level)
+    return LearningCurve(0.5 * squares @ found.priors, wrong, tie, outputs, variances, level)
 
 
 def _points(last: int) -> int:

@@ -94,7 +94,11 @@ class RandomFeaturesDynamics(FeatureTheory):
             )
         return Trajectory(
             grid,
-            {"pmse": curve.pmse, "classification_error": curve.classification_error},
+            {
+                "pmse": curve.pmse,
+                "classification_error": curve.classification_error,
+                "tie_rate": curve.tie_rate,
+            },
             "theory",
             metadata={
                 "theory": self.name,

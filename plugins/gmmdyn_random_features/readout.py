@@ -43,7 +43,7 @@ class Readout(NamedTuple):
         weights: $u = w/\sqrt{P}$, shape `(P,)`.
         intercept: $b$, 0 without one.
         pmse: ½E[(y − ŷ)²].
-        classification_error: P(yŷ ≤ 0), for Gaussian outputs in each cluster.
+        classification_error: P(yŷ < 0) + ½P(ŷ = 0), for Gaussian outputs in each cluster.
         output_means: mean of the output in each cluster, shape `(C,)`.
         output_variances: its variance, shape `(C,)`.
     """
@@ -146,7 +146,7 @@ def with_errors(
 
 
 def error_probability(margin: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Return P(m + s ξ <= 0) for a standard normal ξ; an output of exactly 0 is an error.
+    """Return P(m + s ξ < 0) for a standard normal ξ; an output of exactly 0 is half an error.
 
     Args:
         margin: m, any shape.
@@ -157,7 +157,7 @@ def error_probability(margin: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = margin / np.sqrt(variance)
-    sure = np.where(margin <= 0, -np.inf, np.inf)
+    sure = np.where(margin == 0, 0.0, np.copysign(np.inf, margin))
     return np.asarray(ndtr(-np.where(variance > 0, ratio, sure)))
 
 
