@@ -56,10 +56,10 @@ class Comparison:
         check_same_experiment(self.simulated.metadata, self.predicted.metadata)
         if not self.names:
             raise IncompatibleError("`simulated` and `predicted` have no curve in common.")
-        for name in self.names:
+        for name in (n for n in self.names if CURVES[n]):
             count = len(CURVES[name])
             ours, theirs = (t[name].shape[-count:] for t in (self.simulated, self.predicted))
-            if count and ours != theirs:
+            if ours != theirs:
                 raise ShapeError(
                     f"`{name}` of `simulated` has units and clusters {ours} but that of "
                     f"`predicted` has {theirs}; compare runs of one experiment."
@@ -78,9 +78,15 @@ class Comparison:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The curves that both have, or that the simulation has if there is no prediction."""
-        both = self.simulated if self.predicted is None else self.predicted
-        return tuple(n for n in CURVES if n in self.simulated.curves and n in both.curves)
+        """The curves that both have, or that the simulation has if there is no prediction.
+
+        A `tie_rate` that one of them leaves out is 0, and counts as one that it has.
+        """
+        both = [t for t in (self.simulated, self.predicted) if t is not None]
+        shared = {n for n in CURVES if all(n in t.curves for t in both)}
+        if "classification_error" in shared and any("tie_rate" in t.curves for t in both):
+            shared.add("tie_rate")
+        return tuple(n for n in CURVES if n in shared)
 
     @property
     def times(self) -> np.ndarray:
@@ -107,8 +113,9 @@ class Comparison:
         Returns:
             The mean over replicas and its standard error, each `(T, ...)`; the standard error is
             NaN if it is unknown, as for one replica. Where all replicas count the same number of
-            errors, so that their spread says nothing, the standard error of the classification
-            error is that of the count, or of one wrong point if there is none.
+            errors (or ties), so that their spread says nothing, the standard error of the
+            classification error (of the tie rate) is that of the count, or of one point if there
+            is none.
 
         Raises:
             RangeError: if there is no such curve.
@@ -120,7 +127,7 @@ class Comparison:
         if count is None and name not in self.simulated.errors:
             error = np.full_like(error, np.nan)
         size = self.simulated.metadata.get("test_size")
-        if name == "classification_error" and size and count:
+        if name in ("classification_error", "tie_rate") and size and count:
             points = size * count
             rate = np.clip(mean, 1 / points, 1 - 1 / points)
             error = np.where(error == 0, np.sqrt(rate * (1 - rate) / points), error)

@@ -15,6 +15,10 @@ _NULL = 1e-6
 # A covariance smaller than this is judged as if it were as large: a solver knows a state to an
 # absolute tolerance, and where all weights shrink to nothing every eigenvalue is within it.
 _SMALL = 1e-3
+# The dynamics keeps the covariance of fields possible, but a solver knows it to its tolerance only:
+# where it is singular, trials and recorded states lie a little outside. They are taken as possible
+# ones near by, at which the noise, positive semi-definite, leads back.
+SLACK = 1e-3
 
 
 def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
@@ -40,7 +44,7 @@ def covariance_factor(covariance: Tensor, slack: float = 1e-6) -> Tensor:
     return _root(covariance, slack)[0]
 
 
-def field_factor(covariance: Tensor, slack: float = 1e-3) -> Tensor:
+def field_factor(covariance: Tensor) -> Tensor:
     """Return a square root of the covariance of local fields, as good for small units as for large.
 
     The covariance is divided by the deviations before its root is taken and the rows of the root
@@ -49,8 +53,8 @@ def field_factor(covariance: Tensor, slack: float = 1e-3) -> Tensor:
 
     Args:
         covariance: shape `(..., n, n)`, symmetric.
-        slack: how far outside of the possible it may lie, as of `covariance_factor`; the root is
-            that of a possible matrix near it.
+            It may lie outside of the possible by the slack `SLACK` of `covariance_factor`; the root
+            is then that of a possible matrix near it.
 
     Returns:
         F with F Fᵀ the covariance, shape `(..., n, n)`; rows of fields without variance are 0.
@@ -65,9 +69,9 @@ def field_factor(covariance: Tensor, slack: float = 1e-3) -> Tensor:
     correlation = covariance / (deviation.unsqueeze(-1) * deviation.unsqueeze(-2))
     correlation = torch.where(together, correlation, torch.zeros_like(correlation)).clamp(-1, 1)
     least = torch.linalg.eigvalsh(correlation.detach())[..., 0]
-    if bool((least < -slack).any()) or bool((variance < 0).any()):
+    if bool((least < -SLACK).any()) or bool((variance < 0).any()):
         # Units that are nothing to within a tolerance have any correlations.
-        covariance_factor(covariance.detach(), slack)
+        covariance_factor(covariance.detach(), SLACK)
     root = covariance_factor(correlation, torch.inf)
     return torch.where(moves, deviation, torch.zeros_like(deviation)).unsqueeze(-1) * root
 

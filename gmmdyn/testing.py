@@ -173,9 +173,14 @@ def check_integrator(integrator: Integrator, activation: Activation, tolerance: 
         with_fields = signal.T @ (lam - fields.mean[cluster]) / len(z)
         ours = moments.stein[cluster] @ fields.covariance[cluster]
         _close("stein", ours, with_fields, tolerance)
-        wrong = (1 - delta * fields.labels[cluster] <= 0).double().mean()
+        output = g @ fields.readout
+        tie = (output == 0).double()
+        wrong = (fields.labels[cluster] * output < 0).double() + 0.5 * tie
         _close("pmse", errors.pmse[cluster], 0.5 * (delta**2).mean(), tolerance)
-        _close("classification_error", errors.classification_error[cluster], wrong, tolerance)
+        rate = errors.classification_error[cluster]
+        _close("classification_error", rate, wrong.mean(), tolerance)
+        ties = torch.zeros(()) if errors.tie_rate is None else errors.tie_rate[cluster]
+        _close("tie_rate", ties, tie.mean(), tolerance)
 
 
 def _close(name: str, found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> None:

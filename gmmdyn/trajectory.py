@@ -26,6 +26,7 @@ Source = Literal["simulation", "theory"]
 CURVES: Mapping[str, tuple[str, ...]] = {
     "pmse": (),
     "classification_error": (),
+    "tie_rate": (),
     "loss": (),
     "Q": ("unit", "unit_"),
     "R": ("cluster", "unit"),
@@ -44,9 +45,10 @@ class Trajectory:
     Attributes:
         times: t = updates/D, shape `(T,)`, not decreasing; no unit. A fixed point has `T == 1` and
             the time `inf`.
-        curves: by name: `pmse` (½E[(y − φ)²]), `classification_error` (P(yφ ≤ 0)) and, where it is
-            not the square one, `loss` (E[ℓ]), shape `(T[, N])`; order parameters `Q`
-            `(T[, N], K, K)`, `R` `(T[, N], C, K)`, `v` and `b` `(T[, N], K)`.
+        curves: by name: `pmse` (½E[(y − φ)²]), `classification_error` (P(yφ < 0) + ½P(φ = 0)),
+            `tie_rate` (P(φ = 0); left out if it is 0 at all times) and, where it is not the square
+            one, `loss` (E[ℓ]), shape `(T[, N])`; order parameters `Q` `(T[, N], K, K)`, `R`
+            `(T[, N], C, K)`, `v` and `b` `(T[, N], K)`.
         source: whether it was simulated or predicted.
         errors: standard errors of curves, by name and of the shape of the curve: the integration
             error of a theory. Those of a simulation follow from its replicas.
@@ -84,12 +86,16 @@ class Trajectory:
                         f"the curve `{key}` has shape {value.shape}, which does not fit "
                         f"{times.size} times."
                     )
+        if "tie_rate" in self.curves and not np.any(self.curves["tie_rate"]):
+            for name in ("curves", "errors"):
+                group = {key: x for key, x in getattr(self, name).items() if key != "tie_rate"}
+                object.__setattr__(self, name, group)
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return one curve.
 
         Args:
-            name: a key of `curves`.
+            name: a key of `curves`; a `tie_rate` that was left out is 0 at all times.
 
         Returns:
             The array.
@@ -97,6 +103,8 @@ class Trajectory:
         Raises:
             RangeError: if there is none of that name.
         """
+        if name == "tie_rate" and name not in self.curves and "classification_error" in self.curves:
+            return np.zeros_like(self.classification_error)
         if name not in self.curves:
             raise RangeError(f"no curve `{name}`; {checks.suggestion(name, self.curves)}")
         return self.curves[name]
@@ -130,8 +138,13 @@ class Trajectory:
 
     @property
     def classification_error(self) -> np.ndarray:
-        """P(yφ ≤ 0), shape `(T,)` or `(T, N)`."""
+        """P(yφ < 0) + ½P(φ = 0), shape `(T,)` or `(T, N)`."""
         return self._curve("classification_error")
+
+    @property
+    def tie_rate(self) -> np.ndarray:
+        """P(φ = 0), shape `(T,)` or `(T, N)`; 0 where there is no such curve."""
+        return self["tie_rate"]
 
     @property
     def loss(self) -> np.ndarray:

@@ -38,11 +38,13 @@ class Errors(NamedTuple):
 
     Attributes:
         pmse: ½E[Δ²], shape `(..., C)`.
-        classification_error: P(yφ ≤ 0), shape `(..., C)`, between 0 and 1.
+        classification_error: P(yφ < 0) + ½P(φ = 0), shape `(..., C)`, between 0 and 1.
         pmse_se: estimated integration error of `pmse`, same shape.
         classification_error_se: estimated integration error of `classification_error`.
         loss: E[ℓ], shape `(..., C)`, or None for the square loss, where it is the pmse.
         loss_se: estimated integration error of `loss`.
+        tie_rate: P(φ = 0), shape `(..., C)`, or None where an output is never exactly 0.
+        tie_rate_se: estimated integration error of `tie_rate`.
     """
 
     pmse: Tensor
@@ -51,6 +53,8 @@ class Errors(NamedTuple):
     classification_error_se: Tensor
     loss: Tensor | None = None
     loss_se: Tensor | None = None
+    tie_rate: Tensor | None = None
+    tie_rate_se: Tensor | None = None
 
 
 class Fields(NamedTuple):

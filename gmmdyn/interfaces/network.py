@@ -33,7 +33,7 @@ class Network(Component, abc.ABC):
 
         Returns:
             Raw outputs, shape `(B,)`; the predicted class is their sign, and an output of
-            exactly 0 is an error whatever the label.
+            exactly 0 is half an error whatever the label.
         """
 
     @abc.abstractmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -40,7 +41,8 @@ def plot_errors(
 
     Returns:
         Simulation as points with the standard error over replicas, theory as lines, the Bayes error
-        as a dashed line. An error that spans more than a decade has a logarithmic axis. What is 0
+        as a dashed line; a band is the integration error of the theory, where it is wider than the
+        line. An error that spans more than a decade has a logarithmic axis. What is 0
         has no place on a logarithmic axis and is left out: t = 0, and errors that no test point
         showed.
 
@@ -101,6 +103,8 @@ def _plot(
             _scale(axes, [t.mean()[name][style.on_axis(t, logarithmic)] for t in shown])
             if name == "classification_error" and bayes_error is not None:
                 handles.append(_draw_bayes(axes, bayes_error.value))
+            if predicted is not None and name in predicted.curves:
+                handles += _draw_integration_error(axes, predicted, name, logarithmic)
             axes.set_ylabel(LABELS[name])
             style.label_time(axes, logarithmic, time_unit)
         figure.suptitle(style.title_of(drawn[0], simulated))
@@ -141,6 +145,27 @@ def _draw_line(axes: Axes, predicted: Trajectory, name: str, logarithmic: bool) 
         zorder=4,
     )
     return line
+
+
+def _draw_integration_error(
+    axes: Axes, predicted: Trajectory, name: str, logarithmic: bool
+) -> list[PolyCollection]:
+    """Draw a band of one integration error on either side, if the line does not hide it."""
+    kept = style.on_axis(predicted, logarithmic)
+    times, value = predicted.times[kept], predicted.mean()[name][kept]
+    error = predicted.standard_error(name)[kept]
+    low, high = axes.get_ylim()
+    bounds = np.stack([np.clip(value - error, low, high), np.clip(value + error, low, high)])
+    pixels = axes.transData.transform(np.stack([np.resize(times, bounds.size), bounds.ravel()], 1))
+    width = np.diff(pixels[:, 1].reshape(2, -1), axis=0) * 72 / axes.figure.dpi
+    visible = width[0] > mpl.rcParams["lines.linewidth"]
+    if not np.any(visible):
+        return []
+    band = axes.fill_between(
+        times, *bounds, color=style.THEORY, alpha=0.25, linewidth=0, label="± integration error"
+    )
+    axes.set_ylim(low, high)
+    return [band]
 
 
 def _scale(axes: Axes, curves: list[np.ndarray]) -> None:

@@ -48,6 +48,9 @@ def assemble(axes: Sequence[Axis], outcomes: Sequence[Outcome], attributes: Any)
         variables["t"] = ([*names, "time"], _stacked(times, shape))
     for name in dict.fromkeys(str(key) for dataset in found.values() for key in dataset.data_vars):
         curves = {index: each[name] for index, each in found.items() if name in each}
+        if name == "tie_rate":  # what a trajectory leaves out is 0
+            nowhere = {i: 0 * each["classification_error"] for i, each in found.items()}
+            curves = nowhere | curves
         dims = max((curve.dims for curve in curves.values()), key=len)
         variables[name] = ([*names, *dims], _stacked(curves, shape))
     dataset = xr.Dataset(variables, coords=coordinates, attrs={"sweep": json.dumps(attributes)})

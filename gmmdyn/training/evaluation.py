@@ -42,13 +42,30 @@ class TestErrors(NamedTuple):
 
     Attributes:
         pmse: mean of ½(y − φ)², whatever the loss; shape `(...)`.
-        classification_error: share of points with yφ ≤ 0.
+        classification_error: share of points with yφ < 0, and half of those with φ = 0.
+        tie_rate: share of points with φ = 0.
         loss: mean of ℓ.
     """
 
     pmse: np.ndarray
     classification_error: np.ndarray
+    tie_rate: np.ndarray
     loss: np.ndarray
+
+
+def misjudged(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Judge outputs by their sign.
+
+    Args:
+        output: φ, any shape.
+        labels: y, −1 or +1, of a shape that broadcasts to it.
+
+    Returns:
+        1 where yφ < 0 and ½ where φ = 0; and 1 where φ = 0. Elsewhere both are 0.
+    """
+    tie = (output == 0).to(output.dtype)
+    # The sign, since a product of small numbers may be rounded to 0.
+    return (output.sign() == -labels).to(output.dtype) + 0.5 * tie, tie
 
 
 def errors_from_fields(
@@ -82,7 +99,7 @@ def errors_from_fields(
         raise AssertionError("the mixture measures the covariance of the fields")
     lead, hidden = state.v.shape[:-1], state.v.shape[-1]
     factor = covariance_factor(state.covariance).expand(*lead, len(labels), hidden, hidden)
-    sums = state.v.new_zeros(3, *lead)
+    sums = state.v.new_zeros(len(TestErrors._fields), *lead)
     for cluster, (prior, label) in enumerate(zip(priors.tolist(), labels.tolist(), strict=True)):
         if prior == 0:
             continue
@@ -92,9 +109,9 @@ def errors_from_fields(
         output = (activation(fields) @ state.v.unsqueeze(-1)).squeeze(-1)
         y = output.new_tensor(label)
         pmse = SQUARE.value(output, y).mean(-1)
-        wrong = (label * output <= 0).to(output.dtype).mean(-1)
+        wrong, tie = (part.mean(-1) for part in misjudged(output, y))
         mean_loss = pmse if loss.quadratic else loss.value(output, y).mean(-1)
-        sums += prior * torch.stack([pmse, wrong, mean_loss])
+        sums += prior * torch.stack([pmse, wrong, tie, mean_loss])
     return TestErrors(*array(sums))
 
 
@@ -123,7 +140,7 @@ def errors_from_inputs(
     Returns:
         The errors.
     """
-    sums = [0.0, 0.0, 0.0]
+    sums = [0.0] * len(TestErrors._fields)
     left = size
     while left:
         count = min(left, max(1, 2**22 // data_model.dim))
@@ -132,9 +149,12 @@ def errors_from_inputs(
         if bias is not None:
             fields = fields + bias
         output = activation(fields) @ readout.to(fields.dtype)
-        sums[0] += float(SQUARE.value(output, batch.labels).sum())
-        sums[1] += float((batch.labels * output <= 0).sum())
-        sums[2] += float(loss.value(output, batch.labels).sum())
+        parts = (
+            SQUARE.value(output, batch.labels),
+            *misjudged(output, batch.labels),
+            loss.value(output, batch.labels),
+        )
+        sums = [total + float(part.sum()) for total, part in zip(sums, parts, strict=True)]
         left -= count
     return TestErrors(*(np.array(total / size) for total in sums))
 
@@ -169,7 +189,7 @@ def measure_weights(
     if weights.bias is not None:
         curves["b"] = array(weights.bias)
     curves["Q"] = array(weights.first_layer @ weights.first_layer.mT / data_model.dim)
-    errors = np.full((3, len(seeds)), np.nan)
+    errors = np.full((len(TestErrors._fields), len(seeds)), np.nan)
     for index, seed in enumerate(seeds):
         one = weights.of(index)
         if bool(torch.isfinite(one.first_layer.sum() + one.readout.sum())):
@@ -218,7 +238,7 @@ def measure_order_parameters(
     if states.covariance is not None:
         finite &= torch.isfinite(states.covariance.sum((-1, -2, -3)))
     usable = finite.nonzero()[:, 0]
-    errors = np.full((3, count), np.nan)
+    errors = np.full((len(TestErrors._fields), count), np.nan)
     for first in range(0, len(usable), together):
         some = usable[first : first + together]
         if device.type == "cpu":
@@ -230,8 +250,8 @@ def measure_order_parameters(
 
 
 def _curves_of(errors: np.ndarray, loss: Loss) -> dict[str, np.ndarray]:
-    """Return errors `(3, N)` by the names of their curves."""
-    names = ("pmse", "classification_error", *(() if loss.quadratic else ("loss",)))
+    """Return errors, in the order of `TestErrors`, by the names of their curves."""
+    names = TestErrors._fields[: -1 if loss.quadratic else None]
     return dict(zip(names, errors, strict=False))
 
 

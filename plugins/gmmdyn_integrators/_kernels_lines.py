@@ -14,6 +14,7 @@ from numba import float64, int64, njit, void
 
 from gmmdyn.normal.compiled import cdf, density
 from gmmdyn_integrators._kept import kept
+from gmmdyn_integrators._zero import ZERO
 
 # Beyond this many standard deviations the normal density underflows.
 _FAR = 40.0
@@ -147,61 +148,64 @@ def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, t
             total[k, other] /= len(across)
 
 
-@njit(void(_row, _rows, _row, float64, _row, _row, _row, _row, _rows, _row), cache=True, nogil=True)
+@njit(
+    void(_row, _rows, _row, _row, float64, _row, _row, _row, _rows, _row, _row),
+    cache=True,
+    nogil=True,
+)
 @kept
-def wrong(mean, factor, readout, label, kinks, offsets, slopes, along, points, failed):
-    """Write the probability of label times output <= 0 on each line.
+def wrong(mean, shift, pace, readout, label, kinks, offsets, slopes, points, failed, tied):
+    """Write P(label * output < 0) + P(output = 0)/2 and P(output = 0) on each line.
 
     Args:
         mean: shape `(K,)`.
-        factor: of the covariance, shape `(K, K)`.
+        shift: by how much a point moves the fields, shape `(K - 1, K)`.
+        pace: d, shape `(K,)`.
         readout: shape `(K,)`.
         label: y.
         kinks: shape `(J,)`.
         offsets: shape `(J + 1,)`.
         slopes: shape `(J + 1,)`.
-        along: u, shape `(K,)`.
-        points: standard normal points, shape `(S, K - 1)`; a reflection puts them across u.
+        points: standard normal points, shape `(S, K - 1)`.
         failed: shape `(S,)`.
+        tied: shape `(S,)`.
     """
     hidden = len(mean)
     room = hidden * len(kinks)
-    start, pace, mirror = np.empty(hidden), np.empty(hidden), along.copy()
+    start, constant, linear = np.empty(hidden), np.empty(hidden), np.empty(hidden)
     places, units = np.empty(room), np.empty(room, np.int64)
     pieces = np.empty(hidden, np.int64)
-    across = np.empty(hidden)
-    mirror[0] -= 1.0
-    square = 0.0
-    for k in range(hidden):
-        square += mirror[k] * mirror[k]
-        pace[k] = 0.0
-        for i in range(hidden):
-            pace[k] += factor[k, i] * along[i]
-    square = max(square, 1e-300)
+    steepest, largest_offset = 0.0, 0.0
+    for j in range(len(slopes)):
+        steepest = max(steepest, abs(slopes[j]))
+        largest_offset = max(largest_offset, abs(offsets[j]))
     for s in range(len(points)):
-        shift = 0.0
-        for k in range(1, hidden):
-            shift += points[s, k - 1] * mirror[k]
-        for k in range(hidden):
-            across[k] = (points[s, k - 1] if k > 0 else 0.0) - 2.0 * shift / square * mirror[k]
         for k in range(hidden):
             start[k] = mean[k]
-            for i in range(hidden):
-                start[k] += factor[k, i] * across[i]
+            for i in range(hidden - 1):
+                start[k] += shift[i, k] * points[s, i]
         count = breaks(start, pace, kinks, places, units, pieces)
+        o0, o1, size0, size1 = 0.0, 0.0, 0.0, 0.0
+        for k in range(hidden):
+            weight = readout[k] * slopes[pieces[k]]
+            constant[k] = readout[k] * offsets[pieces[k]] + weight * start[k]
+            linear[k] = weight * pace[k]
+            o0 += constant[k]
+            o1 += linear[k]
+            size0 += abs(readout[k]) * (largest_offset + steepest * abs(start[k]))
+            size1 += abs(readout[k]) * steepest * abs(pace[k])
         # Neighbouring stretches of errors are joined, which saves most of the cdfs.
         low, total, first, last = -_FAR, 0.0, -_FAR, -_FAR
+        tie = 0.0
         for i in range(count + 1):
             high = places[i] if i < count else _FAR
-            o0, o1 = 0.0, 0.0
-            for k in range(hidden):
-                slope = slopes[pieces[k]]
-                o0 += readout[k] * (offsets[pieces[k]] + slope * start[k])
-                o1 += readout[k] * slope * pace[k]
             begin, end = low, high
-            if o1 == 0.0:
-                # An output of exactly 0 (all ReLU units off) is an error.
-                if label * o0 > 0.0:
+            if abs(o1) <= ZERO * size1:
+                if abs(o0) <= ZERO * size0:
+                    if high > low:
+                        tie += cdf(high) - cdf(low)
+                    end = low
+                elif label * o0 > 0.0:
                     end = low
             elif label * o1 > 0.0:
                 end = min(max(-o0 / o1, low), high)
@@ -215,5 +219,13 @@ def wrong(mean, factor, readout, label, kinks, offsets, slopes, along, points, f
             if i < count:
                 k = units[i]
                 pieces[k] += 1 if pace[k] > 0.0 else -1
+                weight = readout[k] * slopes[pieces[k]]
+                change = readout[k] * offsets[pieces[k]] + weight * start[k]
+                o0 += change - constant[k]
+                constant[k] = change
+                change = weight * pace[k]
+                o1 += change - linear[k]
+                linear[k] = change
             low = high
-        failed[s] = total + cdf(last) - cdf(first)
+        failed[s] = total + cdf(last) - cdf(first) + 0.5 * tie
+        tied[s] = tie

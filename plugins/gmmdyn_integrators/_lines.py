@@ -9,14 +9,16 @@ kinks; the arrays are (..., C, S, I) and (..., C, S, I, K). The compiled
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Fields
+from gmmdyn.interfaces import Activation, Fields
 from gmmdyn.linalg import field_factor
 from gmmdyn.normal import density
+from gmmdyn_integrators._zero import ZERO
 
 # Beyond this many standard deviations the normal density underflows.
 _FAR = 40.0
@@ -29,6 +31,18 @@ class Lines(NamedTuple):
     slope: Tensor  # g' of each unit, (..., C, S, I, K)
     constant: Tensor  # (..., C, S, I, K)
     linear: Tensor  # (..., C, S, I, K)
+
+
+def generic_direction(hidden: int) -> Tensor:
+    """Return a unit vector, shape `(K,)`, along which no two units that are equal or opposite move.
+
+    No two entries are alike in size: opposite or equal units must not be constant along it.
+    """
+    golden = (math.sqrt(5) - 1) / 2
+    entries = [(-1) ** k * (1 + (k * golden) % 1) for k in range(hidden)]
+    along = torch.tensor(entries, dtype=torch.float64)
+    along /= along.norm()
+    return along
 
 
 def across(along: Tensor, points: Tensor) -> Tensor:
@@ -51,23 +65,36 @@ def across(along: Tensor, points: Tensor) -> Tensor:
     return embedded - 2 * shift * mirror.unsqueeze(-2)
 
 
-def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
+def cut(fields: Fields, along: Tensor, points: Tensor) -> Lines:
     """Cut lines at the breaks.
 
     Args:
         fields: the distribution of the local fields and the network.
         along: unit vectors u, shape `(..., C, K)`, or anything that broadcasts to it.
         points: standard normal points, shape `(S, K - 1)`.
-        slack: as of `field_factor`.
 
     Returns:
         The network along each line.
     """
-    activation = fields.activation
-    factor = field_factor(fields.covariance, slack)
-    place = across(along, points)
-    start = (fields.mean.unsqueeze(-2) + place @ factor.mT).unsqueeze(-2)  # (..., C, S, 1, K)
-    pace = (factor @ along.unsqueeze(-1)).squeeze(-1)[..., None, None, :]
+    factor = field_factor(fields.covariance)
+    start = fields.mean.unsqueeze(-2) + across(along, points) @ factor.mT
+    pace = (factor @ along.unsqueeze(-1)).squeeze(-1)
+    return on_lines(fields.activation, fields.readout.unsqueeze(-2), start, pace)
+
+
+def on_lines(activation: Activation, readout: Tensor, start: Tensor, pace: Tensor) -> Lines:
+    """Cut given lines at the breaks.
+
+    Args:
+        activation: of the units.
+        readout: v, shape `(..., C, K)`, or anything that broadcasts to it.
+        start: a, shape `(..., C, S, K)`.
+        pace: d, shape `(..., C, K)`.
+
+    Returns:
+        The network along each line.
+    """
+    start, pace = start.unsqueeze(-2), pace[..., None, None, :]  # (..., C, S, 1, K)
     safe = torch.where(pace == 0, torch.full_like(pace, 1e-300), pace)
     breaks = [((kink - start) / safe).clamp(-_FAR, _FAR) for kink in activation.kinks]
     far = torch.full_like(start[..., :1], _FAR)
@@ -78,7 +105,7 @@ def cut(fields: Fields, along: Tensor, points: Tensor, slack: float) -> Lines:
     slope = activation.derivative(lam)
     linear = slope * pace
     constant = activation(lam) - linear * middle
-    v = fields.readout[..., None, None, None, :]
+    v = readout[..., None, None, :]
     return Lines(edges, slope, v * constant, v * linear)
 
 
@@ -106,15 +133,22 @@ def noise(lines: Lines, labels: Tensor) -> Tensor:
     return mean
 
 
-def wrong(lines: Lines, y: Tensor) -> Tensor:
-    """Return the probability of y times the output <= 0 on each interval."""
+def wrong(lines: Lines, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return P(y phi < 0) + P(phi = 0)/2 and P(phi = 0) on each interval, phi the output."""
     low, high = lines.edges[..., :-1], lines.edges[..., 1:]
-    o0, rising = lines.constant.sum(-1), y * lines.linear.sum(-1)
-    flat = rising == 0
+    o0, o1 = lines.constant.sum(-1), lines.linear.sum(-1)
+    with torch.no_grad():  # what is left of larger terms on the line by rounding is 0
+        size0, size1 = (
+            part.abs().sum(-1).amax(-1, keepdim=True) for part in (lines.constant, lines.linear)
+        )
+        flat = o1.abs() <= ZERO * size1
+        zero = flat & (o0.abs() <= ZERO * size0)
+    rising = torch.where(flat, torch.zeros_like(o1), y * o1)
     root = -y * o0 / torch.where(flat, torch.ones_like(rising), rising)
     root = torch.minimum(torch.maximum(root, low), high)
     at_low, at_root, at_high = (torch.special.ndtr(x) for x in (low, root, high))
     partly = torch.where(rising > 0, at_root - at_low, at_high - at_root)
-    # An output of exactly 0 (all ReLU units off) is an error.
-    wholly = torch.where(y * o0 <= 0, at_high - at_low, torch.zeros_like(low))
-    return torch.where(flat, wholly, partly)
+    all_of_it, none = at_high - at_low, torch.zeros_like(low)
+    tied = torch.where(zero, all_of_it, none)
+    wholly = torch.where(~zero & (y * o0 < 0), all_of_it, none)
+    return torch.where(flat, wholly, partly) + 0.5 * tied, tied

@@ -17,26 +17,21 @@ from torch import Tensor
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import field_factor
 from gmmdyn_integrators._obstacles import refuse
-
-# The dynamics keeps Q possible, but a solver knows it to its tolerance only: at a singular Q its
-# trials, and the states it records, lie a little outside. They are taken as the nearest possible
-# ones, at which the noise, positive semi-definite, leads back.
-TRIAL_SLACK = STATE_SLACK = 1e-3
+from gmmdyn_integrators._zero import ZERO
 
 
-def local_fields(fields: Fields, z: Tensor, slack: float) -> Tensor:
+def local_fields(fields: Fields, z: Tensor) -> Tensor:
     """Place the points.
 
     Args:
         fields: the distribution of the local fields.
         z: standard normal points, shape `(S, K)`.
-        slack: as of `field_factor`.
 
     Returns:
         Local fields, shape `(..., C, S, K)`.
     """
     z = z.to(fields.mean)
-    return fields.mean.unsqueeze(-2) + z @ field_factor(fields.covariance, slack).mT
+    return fields.mean.unsqueeze(-2) + z @ field_factor(fields.covariance).mT
 
 
 def output_of(fields: Fields, g: Tensor) -> Tensor:
@@ -60,7 +55,7 @@ def moments(fields: Fields, z: Tensor, weights: Tensor | None = None) -> Moments
     Returns:
         The moments.
     """
-    lam = local_fields(fields, z, TRIAL_SLACK)
+    lam = local_fields(fields, z)
     if weights is None:
         weights = torch.full_like(z[:, 0], 1 / len(z))
     w = weights.to(lam)
@@ -110,31 +105,37 @@ def _curvature(fields: Fields, lam: Tensor, delta: Tensor, w: Tensor) -> Tensor:
     return total
 
 
-def errors(fields: Fields, z: Tensor, spread: float) -> Errors:
-    """Average the errors over points of equal weight.
+def errors(fields: Fields, z: Tensor, sets: int) -> Errors:
+    """Average the errors over independent sets of points, whose scatter is the estimated error.
 
     Args:
         fields: the distribution of the local fields.
-        z: standard normal points, shape `(S, K)`.
-        spread: standard error of the mean of a quantity with unit variance over these points.
+        z: standard normal points, one set after the other, shape `(S, K)`.
+        sets: how many there are, at least 2, of equal size.
 
     Returns:
         The errors in each cluster with their standard errors.
     """
-    output = output_of(fields, fields.activation(local_fields(fields, z, STATE_SLACK)))
+    g = fields.activation(local_fields(fields, z))
+    output = output_of(fields, g)
     labels = fields.labels[:, None]
-    square = 0.5 * (labels - output) ** 2
-    # An output of exactly 0 (all ReLU units off) is an error, in the simulation too.
-    wrong = (labels * output <= 0).to(output.dtype)
-    loss = fields.loss.value(output, labels)
-    return Errors(
-        pmse=square.mean(-1),
-        classification_error=wrong.mean(-1),
-        pmse_se=spread * square.detach().std(-1),
-        classification_error_se=spread * wrong.std(-1),
-        loss=None if fields.loss.quadratic else loss.mean(-1),
-        loss_se=None if fields.loss.quadratic else spread * loss.detach().std(-1),
-    )
+    with torch.no_grad():
+        size = (g.abs() @ fields.readout.abs()[..., None, :, None]).squeeze(-1)
+        tie = output.abs() <= ZERO * size
+        wrong = ((labels * output < 0) & ~tie) + 0.5 * tie
+    values = {
+        "pmse": 0.5 * (labels - output) ** 2,
+        "classification_error": wrong.to(output),
+        "tie_rate": tie.to(output),
+    }
+    if not fields.loss.quadratic:
+        values["loss"] = fields.loss.value(output, labels)
+    found = {}
+    for name, value in values.items():
+        means = value.reshape(*value.shape[:-1], sets, -1).mean(-1)
+        found[name] = means.mean(-1)
+        found[f"{name}_se"] = means.detach().std(-1) / math.sqrt(sets)
+    return Errors(**found)
 
 
 def _gradient_exists(fields: Fields) -> None:
@@ -186,10 +187,3 @@ class PointAverage(Integrator):
         """
         _gradient_exists(fields)
         return moments(fields, self.get_buffer("_z"))
-
-    def errors(self, fields: Fields) -> Errors:
-        """Compute the errors; see `Integrator.errors`.
-
-        The classification error, a count of points, has no gradient.
-        """
-        return errors(fields, self.get_buffer("_z"), self.relative_error)

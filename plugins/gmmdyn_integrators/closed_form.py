@@ -12,9 +12,11 @@ from gmmdyn import Loss, checks
 from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
 from gmmdyn_integrators import _erf
 from gmmdyn_integrators._compiled import may_compile, rows
-from gmmdyn_integrators._crossings import error_rate, sign_lines
+from gmmdyn_integrators._crossings import SMOOTH
 from gmmdyn_integrators._erf import Closed
+from gmmdyn_integrators._error_rate import RELATIVE, error_rate
 from gmmdyn_integrators._obstacles import refuse, square_loss_only
+from gmmdyn_integrators._scramblings import Scramblings
 
 
 @final
@@ -25,12 +27,14 @@ class ClosedForm(Integrator):
     classification error too. For $g(x) = \operatorname{erf}(x/\sqrt2)$, which an activation
     declares by `closed_form = "erf"`, a slope tilts the Gaussian of the fields, and what is left
     are bivariate normal probabilities, about $K^4$ of them; the classification error is exact along
-    256 lines, with their scatter as its estimated error. The square loss only.
+    lines, as many as `tolerance` takes. The square loss only.
 
     Moments and errors can be differentiated; a compiled loop serves where no gradient is asked for.
 
     Args:
         seed: of the lines of the classification error.
+        tolerance: of the classification error: its estimated error is below this share of it or
+            1e-6, if 16,384 lines (below the default 65,536) reach that; positive.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -40,11 +44,12 @@ class ClosedForm(Integrator):
         "Theory".
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, tolerance: float = RELATIVE) -> None:
         super().__init__()
         self._seed = checks.whole("seed", seed, at_least=0)
+        self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._hidden = 0
-        self.register_buffer("_lines", torch.empty(0, 0, dtype=torch.float64), persistent=False)
+        self._scramblings = Scramblings(0, self._seed)
 
     @property
     def smooth(self) -> bool:
@@ -70,7 +75,7 @@ class ClosedForm(Integrator):
         """Place the lines of the classification error; see `Integrator.prepare`."""
         if hidden != self._hidden:
             self._hidden = hidden
-            self._lines = sign_lines(hidden, self._seed).to(self.get_buffer("_lines"))
+            self._scramblings = Scramblings(hidden - 1, self._seed)
 
     def moments(self, fields: Fields) -> Moments:
         """Compute the moments; see `Integrator.moments`.
@@ -89,9 +94,10 @@ class ClosedForm(Integrator):
         found = self._closed(fields)
         none = torch.zeros_like(found.pmse).detach()
         if _straight(fields.activation):
-            return Errors(found.pmse, _straight_error_rate(fields), none, none)
-        rate, spread = error_rate(fields, found.slope, self.get_buffer("_lines"))
-        return Errors(found.pmse, rate, none, spread)
+            rate, tie = _straight_error_rate(fields)
+            return Errors(found.pmse, rate, none, none, tie_rate=tie, tie_rate_se=none)
+        rates = error_rate(fields, found.slope, self._scramblings, SMOOTH, self._tolerance)
+        return Errors(found.pmse, pmse_se=none, **rates._asdict())
 
     def _closed(self, fields: Fields) -> Closed:
         refuse(self.obstacle(fields.activation, fields.loss, self._hidden))
@@ -131,13 +137,14 @@ def _straight_moments(fields: Fields) -> Closed:
     return Closed(moments, 0.5 * square, slope * wide)
 
 
-def _straight_error_rate(fields: Fields) -> Tensor:
-    """Return P(y phi <= 0) of a Gaussian output."""
+def _straight_error_rate(fields: Fields) -> tuple[Tensor, Tensor]:
+    """Return P(y phi < 0) + P(phi = 0)/2 and P(phi = 0) of a Gaussian output."""
     _, _, mean, variance = _output(fields)
     margin = fields.labels.to(mean) * mean
     sure = variance <= 0
     ratio = margin / torch.where(sure, torch.ones_like(variance), variance).sqrt()
-    return torch.where(sure, (margin <= 0).to(mean), torch.special.ndtr(-ratio))
+    tie = (sure & (margin == 0)).to(mean)
+    return torch.where(sure, (margin < 0).to(mean) + 0.5 * tie, torch.special.ndtr(-ratio)), tie
 
 
 def _compiled(fields: Fields) -> Closed:

@@ -12,8 +12,10 @@ from torch import Tensor
 from gmmdyn import Loss, checks
 from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
 from gmmdyn_integrators import _points
-from gmmdyn_integrators._crossings import error_rate, sign_lines
+from gmmdyn_integrators._crossings import SMOOTH
+from gmmdyn_integrators._error_rate import RELATIVE, error_rate
 from gmmdyn_integrators._obstacles import refuse
+from gmmdyn_integrators._scramblings import Scramblings
 
 # Points in all; beyond that points without an order are better.
 _LARGEST = 2**17
@@ -28,24 +30,28 @@ class GaussHermite(Integrator):
     The error falls exponentially with the points for an activation that is smooth on the scale of
     the fields' deviations, and the number of all points grows as the power K. The error of the pmse
     (and of the loss) is estimated by a rule of two thirds of the points; the classification error
-    is exact along 256 lines, with their scatter as its estimated error. Any loss; no kinks. Moments
-    and errors can be differentiated.
+    is exact along lines, as many as `tolerance` takes. Any loss;
+    no kinks. Moments and errors can be differentiated.
 
     Args:
         points: in each direction, from 4 to 200.
         seed: of the lines of the classification error.
+        tolerance: of the classification error: its estimated error is below this share of it or
+            1e-6, if 16,384 lines (below the default 65,536) reach that; positive.
 
     Raises:
         RangeError: if an argument is out of range.
     """
 
-    def __init__(self, points: int = 32, seed: int = 0) -> None:
+    def __init__(self, points: int = 32, seed: int = 0, tolerance: float = RELATIVE) -> None:
         super().__init__()
         self._count = checks.whole("points", points, at_least=4)
         checks.number("points", points, at_most=200)
         self._seed = checks.whole("seed", seed, at_least=0)
+        self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._hidden = 0
-        for name in ("_z", "_weights", "_z_fewer", "_weights_fewer", "_lines"):
+        self._scramblings = Scramblings(0, self._seed)
+        for name in ("_z", "_weights", "_z_fewer", "_weights_fewer"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64), persistent=False)
         nodes, weights = _rule(self._count)
         found = float(weights @ np.exp(-2 * nodes**2))
@@ -96,7 +102,7 @@ class GaussHermite(Integrator):
             z, weights = _product(count, hidden)
             setattr(self, f"_z{name}", z.to(like))
             setattr(self, f"_weights{name}", weights.to(like))
-        self._lines = sign_lines(hidden, self._seed).to(like)
+        self._scramblings = Scramblings(hidden - 1, self._seed)
 
     def moments(self, fields: Fields) -> Moments:
         """Compute the moments; see `Integrator.moments`.
@@ -117,20 +123,19 @@ class GaussHermite(Integrator):
         pmse, loss, slope = self._means(fields, "")
         with torch.no_grad():
             pmse_fewer, loss_fewer, _ = self._means(fields, "_fewer")
-        rate, spread = error_rate(fields, slope, self.get_buffer("_lines"))
+        rates = error_rate(fields, slope, self._scramblings, SMOOTH, self._tolerance)
         return Errors(
             pmse,
-            rate,
-            (pmse.detach() - pmse_fewer).abs(),
-            spread,
-            None if fields.loss.quadratic else loss,
-            None if fields.loss.quadratic else (loss.detach() - loss_fewer).abs(),
+            pmse_se=(pmse.detach() - pmse_fewer).abs(),
+            loss=None if fields.loss.quadratic else loss,
+            loss_se=None if fields.loss.quadratic else (loss.detach() - loss_fewer).abs(),
+            **rates._asdict(),
         )
 
     def _means(self, fields: Fields, name: str) -> tuple[Tensor, Tensor, Tensor]:
         """Return pmse, mean loss and mean slopes by one of the rules."""
         z, weights = self.get_buffer(f"_z{name}"), self.get_buffer(f"_weights{name}")
-        lam = _points.local_fields(fields, z, _points.STATE_SLACK)
+        lam = _points.local_fields(fields, z)
         labels = fields.labels.to(lam)[:, None]
         output = _points.output_of(fields, fields.activation(lam))
         w = weights.to(lam)

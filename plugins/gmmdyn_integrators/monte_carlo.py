@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gmmdyn import checks
-from gmmdyn_integrators._points import PointAverage
+from gmmdyn.interfaces import Errors, Fields
+from gmmdyn_integrators._points import PointAverage, errors
 
 
 @final
@@ -41,3 +42,10 @@ class MonteCarlo(PointAverage):
         """Draw the points."""
         generator = torch.Generator().manual_seed(self._seed)
         return torch.randn(self._samples, hidden, generator=generator, dtype=torch.float64)
+
+    def errors(self, fields: Fields) -> Errors:
+        """Compute the errors; see `Integrator.errors`.
+
+        The classification error, a count of points, has no gradient.
+        """
+        return errors(fields, self.get_buffer("_z"), self._samples)

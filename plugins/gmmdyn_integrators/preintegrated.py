@@ -10,7 +10,6 @@ in torch for gradients and other devices. The tests hold one against the other.
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import numpy as np
@@ -24,15 +23,15 @@ from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import field_factor
 from gmmdyn_integrators import _straight
 from gmmdyn_integrators._compiled import may_compile, rows
-from gmmdyn_integrators._lines import across, cut, noise, wrong
+from gmmdyn_integrators._error_rate import RELATIVE, error_rate
+from gmmdyn_integrators._lines import across, cut, generic_direction, noise
 from gmmdyn_integrators._obstacles import refuse, square_loss_only
 from gmmdyn_integrators._pieces import Pieces, pieces_of
-from gmmdyn_integrators._points import STATE_SLACK, TRIAL_SLACK
+from gmmdyn_integrators._piecewise_rate import piecewise
+from gmmdyn_integrators._scramblings import Scramblings
 
-# Independent scramblings, whose scatter is the error estimate.
+# Independent scramblings.
 _SETS = 4
-# Tail probabilities want more lines than the flow: this many at least.
-_TAIL = 12
 
 
 @final
@@ -42,8 +41,8 @@ class PreIntegrated(Integrator):
     Smooth in the state, which an adaptive solver needs. Drift and pmse are exact. The noise term,
     which enters with the square of the learning rate, is an average over lines of exact integrals
     along them: positive semi-definite whatever the lines, with an error that falls as their number
-    to the power -3/4 or faster, and so does that of the classification error, which is computed
-    with at least 4,096. For one or two hidden units, and for no kinks, all moments are exact. It
+    to the power -3/4 or faster. For one or two hidden units, and for no kinks, all moments are
+    exact. The classification error is exact along other lines, as many as `tolerance` takes. It
     describes neither curved activations nor other losses than the square one.
 
     Moments and errors can be differentiated; a compiled loop serves where no gradient is asked for.
@@ -53,6 +52,8 @@ class PreIntegrated(Integrator):
     Args:
         log2_lines: the binary logarithm of the number of lines, from 2 to 18.
         seed: of the scrambling.
+        tolerance: of the classification error: its estimated error is below this share of it or
+            1e-6, if 16,384 lines (below the default 65,536) reach that; positive.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -63,14 +64,16 @@ class PreIntegrated(Integrator):
         the moments are derived in docs, "Theory".
     """
 
-    def __init__(self, log2_lines: int = 9, seed: int = 0) -> None:
+    def __init__(self, log2_lines: int = 9, seed: int = 0, tolerance: float = RELATIVE) -> None:
         super().__init__()
         self._log2 = checks.whole("log2_lines", log2_lines, at_least=2)
         checks.number("log2_lines", log2_lines, at_most=18)
         self._seed = checks.whole("seed", seed, at_least=0)
+        self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._hidden = 0
+        self._scramblings = Scramblings(0, self._seed)
         self._pieces: dict[tuple[object, ...], Pieces] = {}
-        for name in ("_along", "_across", "_points", "_points_many"):
+        for name in ("_along", "_across", "_points"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64), persistent=False)
 
     @property
@@ -103,23 +106,19 @@ class PreIntegrated(Integrator):
             return
         self._hidden = hidden
         like = self.get_buffer("_along")
-        # No two entries alike in size: opposite or equal units must not be constant along u.
-        golden = (math.sqrt(5) - 1) / 2
-        entries = [(-1) ** k * (1 + (k * golden) % 1) for k in range(hidden)]
-        along = torch.tensor(entries, dtype=torch.float64)
-        along /= along.norm()
+        along = generic_direction(hidden)
         generator = np.random.default_rng(self._seed)
-        for name, log2 in (("_points", self._log2), ("_points_many", max(_TAIL, self._log2))):
-            points = torch.zeros(1, 0, dtype=torch.float64)
-            if hidden > 1:
-                # The sets are scrambled independently.
-                sets = [
-                    qmc.Sobol(hidden - 1, scramble=True, rng=generator).random_base2(log2 - 2)
-                    for _ in range(_SETS)
-                ]
-                uniform = np.clip(np.concatenate(sets), 2.0**-40, 1 - 2.0**-40)
-                points = torch.from_numpy(ndtri(uniform))
-            setattr(self, name, points.to(like))
+        points = torch.zeros(1, 0, dtype=torch.float64)
+        if hidden > 1:
+            # The sets are scrambled independently.
+            sets = [
+                qmc.Sobol(hidden - 1, scramble=True, rng=generator).random_base2(self._log2 - 2)
+                for _ in range(_SETS)
+            ]
+            uniform = np.clip(np.concatenate(sets), 2.0**-40, 1 - 2.0**-40)
+            points = torch.from_numpy(ndtri(uniform))
+        self._scramblings = Scramblings(hidden - 1, self._seed)
+        self._points = points.to(like)
         self._along = along.to(like)
         self._across = across(along, self.get_buffer("_points").to(along)).to(like)
 
@@ -136,7 +135,7 @@ class PreIntegrated(Integrator):
         if self._hidden > 2 and len(pieces.kinks):
             along = self.get_buffer("_along").to(fields.mean)
             points = self.get_buffer("_points").to(fields.mean)
-            lines = cut(fields, along.unsqueeze(0), points, TRIAL_SLACK)
+            lines = cut(fields, along.unsqueeze(0), points)
             return found.moments._replace(noise=noise(lines, fields.labels.to(fields.mean)))
         return found.moments
 
@@ -153,27 +152,10 @@ class PreIntegrated(Integrator):
             _, pmse, slope = self._compiled(pieces, fields, none)
         else:
             _, pmse, slope = _straight.moments(pieces, fields)
-        # Along the mean gradient of the output its sign changes once, at a place that moves little
-        # from line to line; a network without one takes the fixed direction.
-        gradient = fields.readout.unsqueeze(-2) * slope  # (..., C, K)
-        factor = field_factor(fields.covariance, STATE_SLACK)
-        along = (factor.mT @ gradient.unsqueeze(-1)).squeeze(-1)
-        length = along.norm(dim=-1, keepdim=True)
-        lost = length <= 1e-9 * fields.readout.norm(dim=-1)[..., None, None]
-        along = torch.where(
-            lost, self.get_buffer("_along").to(along), along / length.clamp_min(1e-300)
+        rates = error_rate(
+            fields, slope, self._scramblings, piecewise(pieces, fast), self._tolerance
         )
-        points = self.get_buffer("_points_many").to(along)
-        if fast:
-            failed = _wrong(pieces, fields, factor, along, points)
-        else:
-            lines = cut(fields, along, points, STATE_SLACK)
-            failed = wrong(lines, fields.labels[:, None, None]).sum(-1)  # (..., C, S)
-        spread = torch.zeros_like(pmse)
-        if self._hidden > 1:
-            sets = failed.detach().reshape(*failed.shape[:-1], _SETS, -1).mean(-1)
-            spread = sets.std(-1) / math.sqrt(_SETS)
-        return Errors(pmse, failed.mean(-1), torch.zeros_like(pmse), spread)
+        return Errors(pmse, pmse_se=torch.zeros_like(pmse), **rates._asdict())
 
     def _describe(self, fields: Fields) -> Pieces:
         activation = fields.activation
@@ -191,7 +173,7 @@ class PreIntegrated(Integrator):
 
         shape = tuple(fields.mean.shape)
         square = (*shape, shape[-1])
-        factor = field_factor(fields.covariance, TRIAL_SLACK)
+        factor = field_factor(fields.covariance)
         drive, signal, slope = (torch.empty(shape, dtype=torch.float64) for _ in range(3))
         noise, stein = (torch.empty(square, dtype=torch.float64) for _ in range(2))
         pmse = torch.empty(shape[:-1], dtype=torch.float64)
@@ -212,25 +194,3 @@ class PreIntegrated(Integrator):
             rows(slope, shape, 1),
         )
         return Moments(drive, noise, stein, signal), pmse, slope
-
-
-def _wrong(pieces: Pieces, fields: Fields, factor: Tensor, along: Tensor, points: Tensor) -> Tensor:
-    """Return the probability of an error on each line, shape `(..., C, S)`, compiled."""
-    from gmmdyn_integrators import _kernels_lines as kernels  # numba is heavy
-
-    shape = tuple(fields.mean.shape)
-    square = (*shape, shape[-1])
-    failed = np.empty((math.prod(shape[:-1]), len(points)))
-    each = zip(
-        rows(fields.mean, shape, 1),
-        rows(factor, square, 2),
-        rows(fields.readout.unsqueeze(-2), shape, 1),
-        rows(fields.labels, shape[:-1], 0).tolist(),
-        rows(along, shape, 1),
-        failed,
-        strict=True,
-    )
-    for mean, root, readout, label, direction, out in each:
-        parts = (pieces.kinks, pieces.offsets, pieces.slopes, direction, points.numpy(), out)
-        kernels.wrong(mean, root, readout, label, *parts)
-    return torch.from_numpy(failed).reshape(*shape[:-1], len(points))

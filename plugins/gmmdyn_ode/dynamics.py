@@ -18,15 +18,20 @@ p u; only the training sees them, errors are those on the true labels.
 
 from __future__ import annotations
 
+import math
 from typing import final
 
 from torch import Tensor
 
 from gmmdyn import OrderParameters
 from gmmdyn.interfaces import Errors, Fields, Integrator
+from gmmdyn.linalg import covariance_factor
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.signal import ErrorSignal
 from gmmdyn_ode.state import State
+
+# Variance of the noise that stands for none, as a share of |mu|²/D.
+_VANISHING = 1e-10
 
 
 @final
@@ -50,6 +55,7 @@ class Dynamics:
         self._variances = variances.mT
         self._lengths = (variances + own * problem.inverse_dim[..., None, None]).mT
         self._covariance_weights = problem.share.unsqueeze(-2) * problem.variances
+        self._vanishing = None if problem.activation.smooth else _vanishing(problem)
         # The squared mean gradient, which a batch of one sample does not show.
         self._squared = bool((problem.batch_size > 1).any())
         self._mean_share = (1 - 1 / problem.batch_size) * problem.inverse_dim
@@ -61,6 +67,10 @@ class Dynamics:
         if state.b is not None:
             mean = mean + state.b.unsqueeze(-2)
         covariance = _weighted(self._covariance_weights, state.q)
+        if self._vanishing is not None:
+            # A solver's trial may lie a little outside of the possible ones.
+            root = covariance_factor(_weighted(self._vanishing, state.q), slack=math.inf)
+            covariance = covariance + root @ root
         return Fields(mean, covariance, state.v, problem.labels, problem.activation, problem.loss)
 
     def derivative(self, time: Tensor | float, state: State) -> State:
@@ -116,6 +126,24 @@ class Dynamics:
         return OrderParameters(
             Q=(share * state.q).sum(-3), R=(share * state.r).sum(-3), v=state.v, b=state.b
         )
+
+
+def _vanishing(problem: Problem) -> Tensor | None:
+    r"""Return weights of a vanishing noise for clusters without any, or None if there are none.
+
+    Without noise the right-hand side jumps where a unit meets a kink, and units may stay there: the
+    limit of vanishing noise, in which a share of the inputs is on either side of the kink. It is
+    approached as $\sigma$, so to 1e-5 here; away from kinks the noise has no effect at all. Inputs
+    that are exactly 0, of a cluster at the origin, stay so unless a bias moves their fields.
+    """
+    still = (problem.variances == 0).all(-1, keepdim=True)
+    if not bool(still.any()):
+        return None
+    own = problem.overlaps.diagonal(dim1=-2, dim2=-1)  # (..., M, C)
+    size = (problem.share.unsqueeze(-1) * own).sum(-2).unsqueeze(-1)  # (..., C, 1)
+    if problem.initial.b is not None:
+        size = size.amax(-2, keepdim=True).expand_as(size)
+    return still * (_VANISHING * size * problem.share.unsqueeze(-2))
 
 
 def _weighted(weights: Tensor, matrices: Tensor) -> Tensor:

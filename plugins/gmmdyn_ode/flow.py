@@ -27,8 +27,8 @@ class Flow(NamedTuple):
         v: shape `(T, ..., K)`.
         b: shape `(T, ..., K)`, or None for a network without bias.
         pmse: ½E[(y − φ)²], shape `(T, ...)`.
-        classification_error: P(yφ ≤ 0), shape `(T, ...)`; it has a gradient only if the integrator
-            does not count points.
+        classification_error: P(yφ < 0) + ½P(φ = 0), shape `(T, ...)`; it has a gradient only if the
+            integrator does not count points.
         loss: E[ℓ], shape `(T, ...)`; for the square loss the pmse.
     """
 

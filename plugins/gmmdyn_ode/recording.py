@@ -14,7 +14,7 @@ from gmmdyn.interfaces import Integrator
 from gmmdyn_ode.equations import Equations, S
 from gmmdyn_ode.solver import Options, StoppedError
 
-_ERRORS = ("pmse", "classification_error", "loss")
+_ERRORS = ("pmse", "classification_error", "tie_rate", "loss")
 
 
 class Record(NamedTuple):
@@ -60,7 +60,9 @@ def record(states: Iterable[Tensor], start: S, equations: Equations[S]) -> Recor
         values = [getattr(e, name) for e in errors]
         if None not in values:
             curves[name] = torch.stack(values)
-            spread[name] = torch.stack([getattr(e, f"{name}_se") for e in errors])
+            spreads = [getattr(e, f"{name}_se") for e in errors]
+            if None not in spreads:
+                spread[name] = torch.stack(spreads)
     return Record(curves, spread)
 
 

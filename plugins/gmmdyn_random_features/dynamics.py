@@ -38,7 +38,8 @@ class LearningCurve(NamedTuple):
 
     Attributes:
         pmse: ½E[Δ²], shape `(T,)`.
-        gaussian_error: P(yŷ < 0) + ½P(yŷ = 0) for Gaussian outputs in each cluster, shape `(T,)`.
+        gaussian_error: P(yŷ < 0) + ½P(ŷ = 0) for Gaussian outputs in each cluster, shape `(T,)`.
+        tie_rate: P(ŷ = 0), shape `(T,)`.
         weights: mean of u~ in the eigenbasis of A, shape `(T, M)`.
         output_means: mean of the output in each cluster, shape `(T, C)`.
         output_variances: its variance over inputs and noise of SGD, shape `(T, C)`.
@@ -47,6 +48,7 @@ class LearningCurve(NamedTuple):
 
     pmse: np.ndarray
     gaussian_error: np.ndarray
+    tie_rate: np.ndarray
     weights: np.ndarray
     output_means: np.ndarray
     output_variances: np.ndarray
@@ -229,9 +231,10 @@ def learning_curve(found: Modes, step: float, counts: np.ndarray, batch: int = 1
     squares, outputs = squares[at], outputs[at]
     variances = squares - (found.labels - outputs) ** 2
     wrong = error_probability(found.labels * outputs, np.maximum(variances, 0)) @ found.priors
+    tie = ((outputs == 0) & (variances <= 0)) @ found.priors
     level = _level(kernel, found)
     pmse = 0.5 * squares @ found.priors
-    return LearningCurve(pmse, wrong, weights[at], outputs, variances, level)
+    return LearningCurve(pmse, wrong, tie, weights[at], outputs, variances, level)
 
 
 def _points(last: int) -> int:

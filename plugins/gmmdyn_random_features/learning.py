@@ -101,7 +101,11 @@ class RandomFeaturesDynamics(FeatureTheory):
         error, uncertainty = (np.array(part) @ found.priors for part in zip(*wrong, strict=True))
         return Trajectory(
             grid,
-            {"pmse": curve.pmse, "classification_error": error},
+            {
+                "pmse": curve.pmse,
+                "classification_error": error,
+                "tie_rate": curve.tie_rate,
+            },
             "theory",
             errors={"classification_error": uncertainty},
             metadata={

@@ -38,7 +38,7 @@ class Limit(NamedTuple):
 
     Attributes:
         pmse: ½E[(y − ŷ)²].
-        classification_error: P(yŷ < 0) + ½P(yŷ = 0).
+        classification_error: P(yŷ < 0) + ½P(ŷ = 0).
     """
 
     pmse: float

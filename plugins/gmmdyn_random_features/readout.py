@@ -42,7 +42,7 @@ class Readout(NamedTuple):
         weights: $u = w/\sqrt{P}$, shape `(P,)`.
         intercept: $b$, 0 without one.
         pmse: ½E[(y − ŷ)²].
-        classification_error: P(yŷ < 0) + ½P(yŷ = 0), beyond Gaussian outputs; see `mistakes`.
+        classification_error: P(yŷ < 0) + ½P(ŷ = 0), beyond Gaussian outputs; see `mistakes`.
         classification_error_se: how far it may be off, as the last term taken into account.
         gaussian_error: the same for Gaussian outputs in each cluster, as published.
         output_means: mean of the output in each cluster, shape `(C,)`.

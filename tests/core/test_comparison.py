@@ -124,6 +124,28 @@ def test_replicas_with_equal_counts_have_the_error_of_the_count():
     np.testing.assert_allclose(error, [math.sqrt(0.1 * 0.9 / 100), math.sqrt(0.01 * 0.99 / 100)])
 
 
+def test_ties_that_one_of_the_two_leaves_out_are_compared_with_0():
+    rates = np.array([[0.5, 0.7], [0.25, 0.25]])
+    ties = np.array([[0.1, 0.3], [0.0, 0.0]])
+    measured = simulation([1.0, 2.0], classification_error=rates, tie_rate=ties)
+    silent = theory([1.0, 2.0], classification_error=[0.6, 0.25])
+    comparison = compare(measured, silent)
+    assert comparison.names == ("classification_error", "tie_rate")
+    np.testing.assert_allclose(comparison.z_scores("tie_rate"), [0.2 / 0.1, 0.0])
+    assert "Largest |z| of tie_rate: 2.0" in comparison.table()
+    other = compare(
+        simulation([1.0, 2.0], {"test_size": 50}, classification_error=rates),
+        theory([1.0, 2.0], classification_error=[0.6, 0.25], tie_rate=[0.1, 0.0]),
+    )
+    # 100 points, none of them a tie, have the error of one.
+    z = -0.1 / math.sqrt(0.01 * 0.99 / 100)
+    np.testing.assert_allclose(other.z_scores("tie_rate"), [z, 0.0])
+    assert compare(measured.mean(), silent).names == comparison.names
+    assert compare(simulation([1.0, 2.0], classification_error=rates), silent).names == (
+        "classification_error",
+    )
+
+
 def test_a_curve_that_diverged_is_compared_up_to_there():
     measured = simulation(pmse=replicas([1.0, 3.0, 1.0, 1.0], 1.0))
     comparison = compare(measured, theory(pmse=[1.0, 1.0, np.inf, np.nan]))

@@ -124,6 +124,25 @@ def test_the_title_says_what_was_run(simulated):
     assert plot_trajectory(Trajectory(TIMES, {"pmse": PMSE}, "theory")).get_suptitle() == ""
 
 
+def test_an_integration_error_is_a_band_where_it_is_wider_than_the_line():
+    def bands(error):
+        curves = {"classification_error": np.linspace(0.5, 0.2, 5)}
+        errors = {"classification_error": np.full(5, error)}
+        curve = Trajectory(np.arange(1.0, 6.0), curves, "theory", errors)
+        figure = plot_trajectory(curve)
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        return figure.axes[0].collections, labels
+
+    (band,), labels = bands(0.05)
+    assert labels == ["theory", "± integration error"]
+    corners = band.get_paths()[0].vertices
+    at_first = corners[corners[:, 0] == 1.0, 1]
+    np.testing.assert_allclose([at_first.min(), at_first.max()], [0.45, 0.5], atol=0.03)
+    none, labels = bands(1e-4)
+    assert not none
+    assert labels == ["theory"]
+
+
 def test_one_replica_has_points_without_error_bars():
     figure = plot_errors(compare(runs(count=1), line()))
     assert figure.axes[0].containers[0].lines[2] == ()

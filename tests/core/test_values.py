@@ -109,6 +109,20 @@ def test_a_recorded_state_can_start_a_theory():
             run.order_parameters(index, replica)
 
 
+def test_a_tie_rate_of_0_is_left_out_and_read_as_0(tmp_path):
+    rates = {"classification_error": np.full((3, 2), 0.25), "tie_rate": np.zeros((3, 2))}
+    run = gd.Trajectory(np.arange(3.0), rates, "simulation", {"tie_rate": np.zeros((3, 2))})
+    assert set(run.curves) == {"classification_error"}
+    assert not run.errors
+    np.testing.assert_array_equal(run.tie_rate, np.zeros((3, 2)))
+    np.testing.assert_array_equal(run["tie_rate"], np.zeros((3, 2)))
+    rates["tie_rate"][1, 0] = 0.125
+    kept = gd.Trajectory(np.arange(3.0), rates, "simulation")
+    np.testing.assert_array_equal(kept.tie_rate, rates["tie_rate"])
+    loaded = gd.Trajectory.load(kept.save(tmp_path / "a.nc"))
+    np.testing.assert_array_equal(loaded.tie_rate, rates["tie_rate"])
+
+
 def test_bad_trajectories_are_refused():
     with pytest.raises(ShapeError, match="`pmse`"):
         gd.Trajectory([0, 1], {"pmse": np.zeros(3)}, "theory")

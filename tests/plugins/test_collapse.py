@@ -109,11 +109,12 @@ def test_continuation_goes_through_the_collapse():
     count = len(below)
     assert (np.diff(pmse[:count]) > 0).all()
     assert (pmse[:count] < 0.5).all()
-    # The zero network outputs 0: pmse exactly ½, every point an error.
+    # The zero network outputs 0: pmse exactly ½, every point half an error.
     np.testing.assert_array_equal(pmse[count:], 0.5)
     np.testing.assert_array_equal(v[count:], 0.0)
     np.testing.assert_array_equal(found["Q"].to_numpy()[count:], 0.0)
-    np.testing.assert_array_equal(found["classification_error"].to_numpy()[count:], 1.0)
+    np.testing.assert_array_equal(found["classification_error"].to_numpy()[count:], 0.5)
+    np.testing.assert_array_equal(found["tie_rate"].to_numpy()[count:], 1.0)
     # Where it ends: v² falls linearly to 0 there.
     square = (v[:count] ** 2).mean(axis=1)
     slope = (square[-1] - square[-2]) / 0.02

@@ -10,6 +10,7 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.errors import ConvergenceError, IncompatibleError, RangeError, ShapeError
+from gmmdyn.interfaces import Errors, Integrator
 
 
 def committee(mixture, activation="relu", **options):
@@ -229,3 +230,76 @@ def test_bad_options_are_named():
         gd.theory("ode").derivative(mixture, network, gd.OnlineSGD(0.1), state)
     with pytest.raises(RangeError, match="`times`"):
         gd.theory("ode").solve(mixture, network, gd.OnlineSGD(0.1), times=[1.0, 0.5])
+
+
+def without_noise(dim=50, variance=0.0, hidden=3, mixture="xor"):
+    data_model = gd.data_model(mixture, dim=dim, variance=variance)
+    network = gd.network("committee", dim=dim, hidden=hidden, activation="relu", seed=2)
+    return data_model, network, gd.OnlineSGD(0.3, 0.01)
+
+
+def test_without_noise_the_right_hand_side_is_the_mean_over_the_centres():
+    """By hand: every cluster is one input, and dR, dQ, dv the change of one update times D."""
+    mixture, network, algorithm = without_noise()
+    found = gd.theory("ode").derivative(mixture, network, algorithm)
+    w, v = network.first_layer.detach().double(), network.readout.detach().double()
+    eta, kappa, dim = 0.3, 0.01, mixture.dim
+    wanted = {name: torch.zeros_like(getattr(found, name)) for name in ("Q", "R", "v")}
+    for prior, mean, y in zip(mixture.priors, mixture.means.double(), mixture.labels, strict=True):
+        x = mean / dim**0.5
+        fields = w @ x / dim**0.5
+        assert bool((fields.abs() > 1e-5).all())  # none near its kink
+        delta = y - v @ fields.clamp_min(0)
+        change = eta * delta / dim**0.5 * (v * (fields > 0))[:, None] * x
+        change = change - eta * kappa / dim * w
+        wanted["R"] += prior * mixture.means.double() @ change.T
+        cross = w @ change.T
+        square = (change + eta * kappa / dim * w) @ (change + eta * kappa / dim * w).T
+        wanted["Q"] += prior * (cross + cross.T + square)
+        wanted["v"] += prior * eta * (delta * fields.clamp_min(0) - kappa * v)
+    for name, value in wanted.items():
+        torch.testing.assert_close(getattr(found, name), value, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("mixture", "hidden"), [("xor", 1), ("xor", 3)])
+def test_no_noise_is_the_limit_of_little_noise(mixture, hidden):
+    """Units that reach their kink stay on it; what is left falls as the noise does."""
+    times, gaps = [0.0, 20.0, 60.0], []
+    exact = gd.theory("ode").solve(*without_noise(50, 0.0, hidden, mixture), times=times)
+    for variance in (1e-4, 1e-6):
+        near = gd.theory("ode").solve(*without_noise(50, variance, hidden, mixture), times=times)
+        gaps.append([np.abs(near[name] - exact[name]).max() for name in ("pmse", "Q", "R", "v")])
+    assert max(gaps[1]) < 1e-2
+    assert sum(gaps[1]) < 0.3 * sum(gaps[0])
+    assert np.ptp(exact.pmse) > 1e-2  # it moves
+
+
+def test_inputs_that_are_exactly_0_are_ties_at_all_times():
+    """The middle cluster of the three, of prior ½, is at the origin and has no noise."""
+    solved = gd.theory("ode").solve(*without_noise(mixture="three-clusters"), times=[0.0, 30.0])
+    assert (solved.tie_rate >= 0.5).all()
+
+
+def test_an_integrator_may_leave_out_ties():
+    class Silent(Integrator):
+        """What a third party wrote before there were tie rates."""
+
+        smooth, relative_error = True, 1e-6
+
+        def prepare(self, hidden):
+            self.inner = gd.integrator("preintegrated")
+            self.inner.prepare(hidden)
+
+        def moments(self, fields):
+            return self.inner.moments(fields)
+
+        def errors(self, fields):
+            return Errors(*self.inner.errors(fields)[:4])
+
+    parts = without_noise(variance=0.2, hidden=1)
+    options = {"times": [0.0, 1.0]}
+    loud = gd.theory("ode").solve(*parts, **options)
+    silent = gd.theory("ode", integrator=Silent()).solve(*parts, **options)
+    assert "tie_rate" in loud.curves
+    assert "tie_rate" not in silent.curves
+    np.testing.assert_allclose(silent.classification_error, loud.classification_error, atol=1e-6)

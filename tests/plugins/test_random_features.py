@@ -225,7 +225,7 @@ def sampled_errors(mixture, network, readout, count, seed):
         outputs = network.features(batch.inputs) @ torch.from_numpy(readout.weights)
         outputs = outputs + readout.intercept
         squares.append(0.5 * (batch.labels - outputs) ** 2)
-        wrong.append((batch.labels * outputs <= 0).double())
+        wrong.append((batch.labels * outputs < 0).double())
     both = torch.stack([torch.cat(squares), torch.cat(wrong)])
     return both.mean(dim=1), both.std(dim=1) / both.shape[1] ** 0.5
 

@@ -131,7 +131,8 @@ def test_too_much_decay_leaves_the_zero_network():
     assert found.metadata["vanished_units"] == [0, 1, 2, 3]
     assert found.metadata["stability"] == "stable"
     assert found.pmse[0] == 0.5
-    assert found.classification_error[0] == 1  # an output of exactly 0 is an error
+    assert found.classification_error[0] == 0.5  # an output of exactly 0 is half an error
+    assert found.tie_rate[0] == 1
 
 
 def test_the_reduced_form_of_2021():

@@ -44,6 +44,14 @@ def test_a_sweep_of_simulations_is_the_runs_one_by_one():
     np.testing.assert_array_equal(swept.sel(learning_rate=1.0)["Q"], one["Q"])
 
 
+def test_points_without_ties_have_a_tie_rate_of_0():
+    options = {"times": [0, 1], "replicas": 2, "test_size": 100, "engine": "dense"}
+    over = {"activation": ["erf", "relu"]}
+    swept = gd.sweep(experiment(), over, run="simulate", workers=1, **options)
+    assert (swept["tie_rate"].sel(activation="erf") == 0).all()
+    assert (swept["tie_rate"].sel(activation="relu") > 0.05).all()
+
+
 def test_curves_of_different_shapes_are_filled_up():
     swept = gd.sweep(
         experiment(), {"hidden": [1, 3], "data_model.dim": [20, 60]}, duration=1, workers=1

@@ -259,7 +259,9 @@ def test_groups_on_a_gpu_are_measured_as_parts_of_whole_blocks(monkeypatch):
     assert engine.groups() == [range(59), range(59, 65), range(65, 129), range(129, 133)]
     for group in engine.groups():
         found = engine.measure(4, group, 50)
-        assert set(found) == {"Q", "R", "v", "pmse", "classification_error", "loss"}
+        assert set(found) == {
+            *("Q", "R", "v", "pmse", "classification_error", "tie_rate", "loss"),
+        }
         for name, value in found.items():
             alone = [expected[replica][name][0] for replica in group]
             np.testing.assert_allclose(value, alone, rtol=1e-12, err_msg=name)

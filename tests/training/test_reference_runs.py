@@ -31,9 +31,9 @@ def test_runs_of_the_2021_code_are_draws_from_our_runs(reference, seeds, replica
     dim = int(arrays["N"])
     mixture = gd.data_model("xor", dim=dim, variance=float(arrays["var"]))
     algorithm = gd.OnlineSGD(float(arrays["lr"]), float(arrays["reg"]))
-    z, held = [], []
+    z, held, at_start, ties = [], [], [], []
     for seed in range(seeds):
-        theirs = {name: arrays[f"seed{seed}/{name}"] for name in ("t", "mse", "Q", "R", "v")}
+        theirs = {name: arrays[f"seed{seed}/{name}"] for name in ("t", "mse", "cls", "Q", "R", "v")}
         rows = np.searchsorted(theirs["t"], [0, 10, 30, 60, 90])
         network = network_with(mixture, theirs["Q"][0], theirs["R"][0], theirs["v"][0])
         start = network.order_parameters(mixture)
@@ -48,9 +48,16 @@ def test_runs_of_the_2021_code_are_draws_from_our_runs(reference, seeds, replica
             spread = ours.std(1, ddof=1) * np.sqrt(1 + 1 / replicas)
             gap = theirs[name][rows[1:]] - ours.mean(1)
             z.append((gap / np.hypot(spread, 1e-4)).ravel())
+        # The same weights on test sets of 10,000; theirs counts an output of exactly 0 as an error.
+        rate = (run.classification_error + run.tie_rate / 2)[0]
+        chance = np.sqrt(rate.mean() * (1 - rate.mean()) / 10_000 * (1 + 1 / replicas))
+        at_start.append((theirs["cls"][0] - rate.mean()) / chance)
+        ties.append(run.tie_rate[0].mean())
         held.append(abs(run.pmse[-1].mean() - theirs["mse"][rows[-1]]))
     z = np.concatenate(z)
     # Student's t with few degrees of freedom, and entries that are correlated within a run.
     assert 0.5 < np.sqrt((z**2).mean()) < 1.8
     assert np.abs(z).max() < 8
     assert max(held) < 0.05
+    assert np.abs(at_start).max() < 4
+    assert min(ties) > 0.01  # what the two definitions differ by is seen

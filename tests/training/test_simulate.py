@@ -44,6 +44,7 @@ def test_the_record_has_every_time_replica_and_curve():
     assert shapes == {
         "pmse": (4, 3),
         "classification_error": (4, 3),
+        "tie_rate": (4, 3),  # of rectifiers that are all off
         "Q": (4, 3, 4, 4),
         "R": (4, 3, 4, 4),
         "v": (4, 3, 4),
@@ -209,8 +210,29 @@ def test_drawing_fields_is_drawing_inputs(activation):
             )
     fields, inputs = np.array(fields), np.array(inputs)
     spread = np.sqrt((fields.var(0, ddof=1) + inputs.var(0, ddof=1)) / repeats)
-    assert (np.abs(fields.mean(0) - inputs.mean(0)) < 4 * spread).all()
+    assert (np.abs(fields.mean(0) - inputs.mean(0)) <= 4 * spread).all()
     assert (spread < 0.01).all()
+    # pmse, classification error, tie rate (0 of erf units), loss
+    assert (spread > 0).tolist() == [True, True, activation == "relu", True]
+
+
+@pytest.mark.parametrize("engine", ["dense", "chain"])
+def test_an_output_of_exactly_0_is_half_an_error_in_simulation(engine):
+    """One rectifier without noise: on in one cluster of the XOR, at 0 in two, off in the other."""
+    mixture = gd.data_model("xor", dim=4, variance=0.0)
+    network = gd.network(
+        "committee",
+        first_layer=[[2.0, 0.0, 0.0, 0.0]],
+        readout=[1.0],
+        activation="relu",
+        dtype="float64",
+    )
+    schedule = gd.Schedule([9, 10], [0, 1])  # nothing moves
+    experiment = gd.Experiment(mixture, network, gd.OnlineSGD(schedule))
+    run = experiment.simulate(times=[0, 1], replicas=2, engine=engine)
+    assert (run.tie_rate == 0.75).all()
+    # The cluster with the output has label -1; half an error of three ties.
+    assert (run.classification_error == 0.25 + 0.75 / 2).all()
 
 
 def test_networks_are_tested_together_as_each_by_itself():
@@ -235,7 +257,7 @@ def test_networks_are_tested_together_as_each_by_itself():
         loss,
     )
     generator = torch.Generator().manual_seed(0)
-    expected = np.zeros((3, 3))
+    expected = np.zeros((4, 3))
     for cluster, y in enumerate(mixture.labels.tolist()):
         z = torch.randn(3, size // 4, 2, generator=generator, dtype=torch.float64)
         for n in range(3):
@@ -245,7 +267,9 @@ def test_networks_are_tested_together_as_each_by_itself():
             for point in z[n]:
                 fields = one.R[cluster] + one.b + root @ point
                 output = float(torch.erf(fields / 2**0.5) @ one.v)
-                terms = (0.5 * (y - output) ** 2, y * output <= 0, np.log1p(np.exp(-y * output)))
+                wrong, tie = y * output < 0, output == 0
+                square, logistic = 0.5 * (y - output) ** 2, np.log1p(np.exp(-y * output))
+                terms = (square, wrong + tie / 2, tie, logistic)
                 expected[:, n] += np.array(terms) / size
     np.testing.assert_allclose(np.array(found), expected, rtol=1e-10)
 

@@ -26,6 +26,7 @@ from gmmdyn.interfaces import (
 )
 from gmmdyn.training.compiled.scalars import can_compile, compiled_scalar
 from gmmdyn.training.engine import Engine, Observer, copies, nothing
+from gmmdyn.training.evaluation import misjudged
 from gmmdyn.training.features.recursion import Propagators, error_signals, propagators
 from gmmdyn.training.pieces import Piece, Pieces
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
@@ -148,7 +149,7 @@ class FeatureEngine(Engine):
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
         """Measure the errors of some replicas on fresh inputs; see `Engine.measure`."""
         loss = self.algorithm.loss_function
-        names = ["pmse", "classification_error"]
+        names = ["pmse", "classification_error", "tie_rate"]
         if not loss.quadratic:
             names.append("loss")
         curves = {name: np.full(len(replicas), np.nan) for name in names}
@@ -160,7 +161,7 @@ class FeatureEngine(Engine):
                 continue
             seed = stream_seed(self.seed, TEST_SET, number, step)
             generator = torch.Generator(self.readout.device).manual_seed(seed)
-            sums = torch.zeros(3, dtype=torch.float64, device=self.readout.device)
+            sums = torch.zeros(4, dtype=torch.float64, device=self.readout.device)
             for start in range(0, test_size, rows):
                 count = min(rows, test_size - start)
                 batch = self.data_model.sample(count, generator, self.projection.dtype)
@@ -171,8 +172,10 @@ class FeatureEngine(Engine):
                     output = output + self.bias[replica]
                 output = output.squeeze(0)
                 sums[0] += (0.5 * (y - output) ** 2).sum()
-                sums[1] += (y * output <= 0).sum()
-                sums[2] += loss.value(output, y).sum()
+                wrong, tie = misjudged(output, y)
+                sums[1] += wrong.sum()
+                sums[2] += tie.sum()
+                sums[3] += loss.value(output, y).sum()
             for name, total in zip(curves, sums.tolist(), strict=False):
                 curves[name][index] = total / test_size
         return curves

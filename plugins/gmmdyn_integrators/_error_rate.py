@@ -1,0 +1,176 @@
+"""Probabilities of errors: exact along lines, averaged over as many lines as it takes.
+
+Where all rectifiers are off the output is exactly 0, an event that may be rare and that no change
+of sign announces. So ties have lines of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from gmmdyn.interfaces import Fields
+from gmmdyn_integrators._bundles import Bundle, Rule, Space, towards_errors, towards_ties
+from gmmdyn_integrators._scramblings import FIRST, SETS, Scramblings
+
+# Lines are added until the estimated error is below this share of the rate by default, or this.
+RELATIVE, ABSOLUTE = 2e-3, 1e-6
+# Lines of a set at most, by default and where a smaller tolerance is asked for.
+_MOST, _MOST_ASKED = 2**11, 2**13
+# Numbers held at once.
+_NUMBERS = 2**22
+
+
+class Method(NamedTuple):
+    """How a kind of units is treated.
+
+    Attributes:
+        rule: what is exact along a line.
+        fewest: lines of a set, a power of 2 of at least `FIRST`.
+        quiet: the interval on which g is 0, or None.
+    """
+
+    rule: Rule
+    fewest: int = FIRST
+    quiet: tuple[float, float] | None = None
+
+
+class Rates(NamedTuple):
+    """Probabilities in each cluster and their estimated errors, each of shape `(..., C)`.
+
+    The names are those of `Errors`.
+    """
+
+    classification_error: Tensor
+    classification_error_se: Tensor
+    tie_rate: Tensor
+    tie_rate_se: Tensor
+
+
+def error_rate(
+    fields: Fields, slope: Tensor, scramblings: Scramblings, method: Method, tolerance: float
+) -> Rates:
+    """Return the probabilities of errors and of ties, and their estimated errors.
+
+    Args:
+        fields: the distribution of the local fields and the network.
+        slope: E[g'], shape `(..., C, K)`; it chooses the direction of the lines and nothing else.
+        scramblings: points of `K - 1` dimensions, if `K` is not 1.
+        method: for the units of the network.
+        tolerance: the largest estimated error as a share of the rate; it need not be below
+            `ABSOLUTE`.
+
+    Returns:
+        The rates. Their estimated errors are at least `ABSOLUTE`, since less is not looked for,
+        unless all lines are one or, of ties, units are silent nowhere.
+    """
+    space, shape = Space.of(fields), fields.mean.shape
+    rule = method.rule
+    lines = towards_errors(space, slope.reshape(-1, shape[-1]), rule)
+    if shape[-1] == 1:
+        failed, tied = (part[:, 0] for part in rule(lines, space.mean.new_empty(1, 0)))
+        none = torch.zeros_like(failed).detach()
+        return Rates(*(part.reshape(shape[:-1]) for part in (failed, none, tied, none)))
+
+    counts = method.fewest, _MOST if tolerance >= RELATIVE else _MOST_ASKED
+
+    def room(rate: Tensor) -> Tensor:
+        return (tolerance * rate).clamp_min(ABSOLUTE)
+
+    if method.quiet is None:
+        rate, error, tie, tie_error = _averages(
+            lines, rule, scramblings, counts, lambda rows, rate: room(rate)
+        )
+    else:
+        wrong, error, *_ = _averages(
+            lines,
+            lambda *line: _without_ties(*rule(*line)),
+            scramblings,
+            counts,
+            lambda rows, wrong: room(wrong),
+        )
+        known = wrong.detach()
+        tie, tie_error, *_ = _averages(
+            towards_ties(space, method.quiet),
+            lambda *line: rule(*line)[::-1],
+            scramblings,
+            counts,
+            lambda rows, tie: 2 * room(known[rows] + tie / 2),
+        )
+        rate, error = wrong + 0.5 * tie, torch.hypot(error, 0.5 * tie_error)
+    same = (lines.shift == 0).all(-1).all(-1)
+    error = torch.where(same, error, error.clamp_min(ABSOLUTE))
+    if method.quiet is not None:
+        tie_error = torch.where(same, tie_error, tie_error.clamp_min(ABSOLUTE))
+    return Rates(*(part.reshape(shape[:-1]) for part in (rate, error, tie, tie_error)))
+
+
+def _without_ties(failed: Tensor, tied: Tensor) -> tuple[Tensor, Tensor]:
+    return failed - 0.5 * tied, tied
+
+
+def _averages(
+    lines: Bundle,
+    rule: Rule,
+    scramblings: Scramblings,
+    counts: tuple[int, int],
+    tolerance: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Average two quantities over lines, as many as it takes for the first.
+
+    Args:
+        lines: of N clusters.
+        rule: the quantities on each line.
+        scramblings: points across the lines.
+        counts: lines of a set at least and at most.
+        tolerance: of the estimated error, from the indices of some clusters and the first quantity.
+
+    Returns:
+        The mean of each and its estimated error, `(N,)` each.
+    """
+    count = len(lines.mean)
+    sums = [lines.mean.new_zeros(SETS, count) for _ in range(2)]
+    weight = lines.mean.new_zeros(SETS, count)
+    left = torch.arange(count, device=weight.device)
+    done = 0
+    while len(left) and done < counts[1]:
+        points, weights = scramblings.block(done, lines.mean)
+        part = lines if len(left) == count else lines.of(left)
+        found = _added(part, points, weights, rule)
+        sums = [total.index_add(1, left, new) for total, new in zip(sums, found, strict=True)]
+        weight[:, left] += weights.sum(1, keepdim=True)
+        done = 2 * done or FIRST
+        if done >= counts[0]:
+            mean, error = _summary(sums[0].detach()[:, left], weight[:, left])
+            left = left[error > tolerance(left, mean)]
+    return *_summary(sums[0], weight), *_summary(sums[1], weight)
+
+
+def _summary(sums: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean over sets, and its standard error; from weighted sums `(SETS, N)`."""
+    sets = sums / weight
+    return sets.mean(0), sets.detach().std(0) / math.sqrt(SETS)
+
+
+def _added(lines: Bundle, points: Tensor, weights: Tensor, rule: Rule) -> list[Tensor]:
+    """Return weighted sums over the lines of each set, shape `(SETS, N)`."""
+    count, hidden = lines.mean.shape
+    step = max(1, _NUMBERS // (SETS * count * hidden * (hidden + 1)))
+    graph = torch.is_grad_enabled() and any(part.requires_grad for part in lines[:4])
+    totals: list[list[Tensor]] = [[], []]
+    blocks = (torch.split(part, step, dim=1) for part in (points, weights))
+    for some, share in zip(*blocks, strict=True):
+        flat = some.flatten(0, 1)
+        if graph:  # what the rule holds in between is too much for all lines
+            found = checkpoint(rule, lines, flat, use_reentrant=False, preserve_rng_state=False)
+        else:
+            found = rule(lines, flat)
+        for total, each in zip(totals, found, strict=True):
+            weighted = each.reshape(count, SETS, -1) * share
+            total.append(weighted.sum(-1).mT)
+    return [torch.stack(total).sum(0) for total in totals]
