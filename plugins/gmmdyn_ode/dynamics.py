@@ -41,9 +41,11 @@ class Dynamics:
     Args:
         problem: what the equations depend on; its tensors may have a batch shape.
         integrator: prepared for the number of hidden units.
+        limit: whether clusters without noise are the limit of vanishing noise, which a flow in time
+            needs; otherwise their fields are where they are, on a kink too.
     """
 
-    def __init__(self, problem: Problem, integrator: Integrator) -> None:
+    def __init__(self, problem: Problem, integrator: Integrator, limit: bool = True) -> None:
         self._problem = problem
         self._integrator = integrator
         self._signal = ErrorSignal(
@@ -55,7 +57,8 @@ class Dynamics:
         self._variances = variances.mT
         self._lengths = (variances + own * problem.inverse_dim[..., None, None]).mT
         self._covariance_weights = problem.share.unsqueeze(-2) * problem.variances
-        self._vanishing = None if problem.activation.smooth else _vanishing(problem)
+        kinked = limit and not problem.activation.smooth
+        self._vanishing = _vanishing(problem) if kinked else None
         # The squared mean gradient, which a batch of one sample does not show.
         self._squared = bool((problem.batch_size > 1).any())
         self._mean_share = (1 - 1 / problem.batch_size) * problem.inverse_dim
@@ -67,10 +70,6 @@ class Dynamics:
         if state.b is not None:
             mean = mean + state.b.unsqueeze(-2)
         covariance = _weighted(self._covariance_weights, state.q)
-        if self._vanishing is not None:
-            # A solver's trial may lie a little outside of the possible ones.
-            root = covariance_factor(_weighted(self._vanishing, state.q), slack=math.inf)
-            covariance = covariance + root @ root
         return Fields(mean, covariance, state.v, problem.labels, problem.activation, problem.loss)
 
     def derivative(self, time: Tensor | float, state: State) -> State:
@@ -84,7 +83,12 @@ class Dynamics:
             The derivatives, of the shapes of the state.
         """
         problem = self._problem
-        signal = self._signal(self.fields(state))
+        fields = self.fields(state)
+        if self._vanishing is not None:
+            # A solver's trial may lie a little outside of the possible ones.
+            root = covariance_factor(_weighted(self._vanishing, state.q), slack=math.inf)
+            fields = fields._replace(covariance=fields.covariance + root @ root)
+        signal = self._signal(fields)
         drive = signal.drive.unsqueeze(-3)  # (..., 1, C, K)
         stein = _weighted(self._variances, signal.stein)
         noise = _weighted(self._lengths, signal.noise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -90,3 +91,18 @@ def test_a_sweep_computes_no_bayes_error(tmp_path, computed):
     assert not computed
     assert tried.solve(times=[0, 1]).bayes_error.value > 0
     assert len(computed) == 1
+
+
+def test_metadata_are_a_mapping_that_json_takes():
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return 2
+
+    about = Metadata({"one": 1}, {"two": compute})
+    assert calls == []
+    assert json.dumps(about) == '{"one": 1, "two": 2}'
+    assert {**Metadata({}, {"two": compute})} == {"two": 2}
+    assert dict(Metadata({"one": 1}, {"two": compute})) == {"one": 1, "two": 2}
+    assert pickle.loads(pickle.dumps(about)) == {"one": 1, "two": 2}

@@ -183,6 +183,7 @@ def test_the_curves_of_a_trajectory_are_its_attributes():
         {
             "pmse": np.ones(2),
             "classification_error": np.zeros(2),
+            "tie_rate": np.full(2, 0.1),
             "loss": np.full(2, 3.0),
             "Q": np.ones((2, 2, 2)),
             "R": np.ones((2, 4, 2)),

@@ -69,7 +69,7 @@ class Equations:
         self.problem = problem
         hidden = problem.initial.v.shape[-1]
         integrator, _ = choice.prepared(problem.activation, problem.loss, hidden)
-        self._dynamics = Dynamics(problem, integrator)
+        self._dynamics = Dynamics(problem, integrator, limit=False)
         self._limit = limit
         self.count = 0
 

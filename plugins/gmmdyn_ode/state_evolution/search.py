@@ -77,13 +77,25 @@ def flowing(equations: Equations, start: OrderParameters, tolerance: float) -> F
         verdict = stability_of(equations, found)
         if verdict.name != "saddle" or verdict.left is None:
             break
+        if equations.left <= 0:
+            why = "it took all that are allowed to come to a saddle; raise `max_evaluations`"
+            found = found._replace(converged=False, why=(why, "evaluations"))
+            break
         saddles += 1
-        found = _to_rest(equations, verdict.left, tolerance, small)
+        # The way from a saddle begins slowly: that it is slow is no sign of rest.
+        near = min(_NEAR, 0.1 * verdict.leaving)
+        found = _to_rest(equations, verdict.left, tolerance, small, near)
     return found._replace(left_saddles=saddles)
 
 
-def _to_rest(equations: Equations, start: OrderParameters, tolerance: float, small: float) -> Found:
-    """Follow the flow with an implicit method, and polish where it comes to rest.
+def _to_rest(
+    equations: Equations,
+    start: OrderParameters,
+    tolerance: float,
+    small: float,
+    near: float = _NEAR,
+) -> Found:
+    """Follow the flow with an implicit method, and polish where it moves more slowly than `near`.
 
     Units that vanish on the way are left out at the end: for an activation that is 0 at 0 a unit
     without weights stays so, and with a kink there the right-hand side has no derivative at it.
@@ -92,7 +104,7 @@ def _to_rest(equations: Equations, start: OrderParameters, tolerance: float, sma
     flat = State(start.Q.unsqueeze(-3), start.R.unsqueeze(-3), start.v, start.b).pack()
     field = ChartedField(equations.flat, max(equations.left, 0))
     how = "BDF", _FLOW_RTOL, _FLOW_ATOL
-    near, state, size = _NEAR, start, np.inf
+    state, size = start, np.inf
     why = ("it came to rest without converging; raise `tolerance`", "residual")
     try:
         for step in implicit_steps(field, chart_of(equations.problem), 0.0, flat, _END, *how):
@@ -145,26 +157,43 @@ def polished(
     index = torch.from_numpy(np.flatnonzero(~gone))
     left = units_of(state, index)
     group = groups_of(left)
-    moved, end = 0.0, left
-    if len(group):
-        coordinates: Coordinates = Weights(equations.mean_overlaps, left)
-        x = coordinates.flat(left)
-        if len(set(group)) < len(group):
-            coordinates = shares = Exchangeable(group, left)
-            x = coordinates.flat(shares.shared(left))
-        size = max(1.0, float(np.abs(x).max()))
-        root = newton(Field(equations, coordinates, index), x, tolerance, nearby * size)
-        moved = float(np.abs(root.x - x).max()) / size
-        end = coordinates.state(root.x)
-    full = embedded(end, index, len(gone))
-    rates = equations(full)
-    size = asymmetry = residual(full, rates)
-    if len(group):
-        kept = units_of(rates, index)
-        size = residual(end, Exchangeable(group, end).averaged(kept))
     groups = np.full(len(gone), -1)
     groups[~gone] = group
-    return Found(full, size, size <= tolerance, asymmetry, gone, groups, moved)
+    found = []
+    if len(set(group)) < len(group):
+        shares = Exchangeable(group, left)
+        found.append(_newton(equations, shares, shares.shared(left), index, tolerance, nearby))
+    # An integrator that tells units apart may leave nothing of the line of fixed points on which
+    # merged units share a readout: there one share alone is at rest.
+    if not (found and found[0].converged and found[0].moved < nearby):
+        weights = Weights(equations.mean_overlaps, left)
+        found.append(_newton(equations, weights, left, index, tolerance, nearby))
+    best = min(found, key=lambda each: (not each.converged, each.residual))
+    return best._replace(gone=gone, group=groups)
+
+
+def _newton(
+    equations: Equations,
+    coordinates: Coordinates,
+    state: OrderParameters,
+    kept: torch.Tensor,
+    tolerance: float,
+    nearby: float,
+) -> Found:
+    """Look for a fixed point near a state of the units that have not vanished."""
+    hidden = equations.problem.initial.v.shape[-1]
+    x, moved = coordinates.flat(state), 0.0
+    if x.size:
+        size = max(1.0, float(np.abs(x).max()))
+        root = newton(Field(equations, coordinates, kept), x, tolerance, nearby * size)
+        moved = float(np.abs(root.x - x).max()) / size
+        state = coordinates.state(root.x)
+    full = embedded(state, kept, hidden)
+    rates = equations(full)
+    asymmetry = residual(full, rates)
+    size = residual(state, coordinates.averaged(units_of(rates, kept)))
+    found = plain(full, size, size <= tolerance)
+    return found._replace(asymmetry=asymmetry, moved=moved)
 
 
 def _vanishing(equations: Equations, state: OrderParameters, small: float) -> np.ndarray:

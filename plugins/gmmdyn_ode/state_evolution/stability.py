@@ -35,12 +35,14 @@ class Stability(NamedTuple):
         marginal: how many are 0 within their error: flat directions, such as the ways in which
             merged units can share a readout.
         left: for a saddle, a state a little along its most unstable direction.
+        leaving: the rate at which the coordinate that changes most changes there, in units of 1/t.
     """
 
     name: str
     rates: list[float]
     marginal: int = 0
     left: OrderParameters | None = None
+    leaving: float = 0.0
 
 
 def stability_of(equations: Equations, found: Found) -> Stability:
@@ -84,5 +86,7 @@ def stability_of(equations: Equations, found: Found) -> Stability:
     unstable = right[:, order[int(np.argmax(rates > error))]]
     direction = unstable.real if np.abs(unstable.real).max() > 0 else unstable.imag
     direction = direction / direction[np.abs(direction).argmax()]
-    away = coordinates.state(x + _AWAY * np.abs(x).max() * direction)
-    return Stability("saddle", rates.tolist(), marginal, embedded(away, kept, len(found.gone)))
+    step = _AWAY * np.abs(x).max()
+    away = embedded(coordinates.state(x + step * direction), kept, len(found.gone))
+    fastest = float(rates[rates > error].max())
+    return Stability("saddle", rates.tolist(), marginal, away, step * fastest)

@@ -83,7 +83,7 @@ class StateEvolution(Theory):
         integrator: str | Integrator = "auto",
         tolerance: float = 1e-12,
         damping: float = 0.0,
-        max_evaluations: int = 20_000,
+        max_evaluations: int = 100_000,
         reduced: bool = False,
         infinite_dim: bool = False,
     ) -> None:
