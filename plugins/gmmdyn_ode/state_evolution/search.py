@@ -84,8 +84,19 @@ def flowing(equations: Equations, start: OrderParameters, tolerance: float) -> F
         saddles += 1
         # The way from a saddle begins slowly: that it is slow is no sign of rest.
         near = min(_NEAR, 0.1 * verdict.leaving)
-        found = _to_rest(equations, verdict.left, tolerance, small, near)
+        saddle, found = found, _to_rest(equations, verdict.left, tolerance, small, near)
+        if found.converged and _same(saddle.state, found.state):
+            # What is stable lies too near for the search to tell: it is said to be a saddle.
+            break
     return found._replace(left_saddles=saddles)
+
+
+def _same(one: OrderParameters, two: OrderParameters) -> bool:
+    """Say whether two fixed points are one."""
+    return all(
+        bool(torch.allclose(a, b, rtol=0, atol=1e-6))
+        for a, b in ((one.Q, two.Q), (one.R, two.R), (one.v, two.v))
+    )
 
 
 def _to_rest(
