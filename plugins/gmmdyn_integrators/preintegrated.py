@@ -10,6 +10,8 @@ in torch for gradients and other devices. The tests hold one against the other.
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -22,10 +24,11 @@ from gmmdyn import Loss, checks
 from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import field_factor
 from gmmdyn_integrators import _straight
+from gmmdyn_integrators._any_loss import AnyLoss
 from gmmdyn_integrators._compiled import may_compile, rows
 from gmmdyn_integrators._error_rate import RELATIVE, error_rate
 from gmmdyn_integrators._lines import across, cut, generic_direction, noise
-from gmmdyn_integrators._obstacles import refuse, square_loss_only
+from gmmdyn_integrators._obstacles import refuse
 from gmmdyn_integrators._pieces import Pieces, pieces_of
 from gmmdyn_integrators._piecewise_rate import piecewise
 from gmmdyn_integrators._scramblings import Scramblings
@@ -98,7 +101,7 @@ class PreIntegrated(Integrator):
                 "the integrator `preintegrated` describes piecewise-linear activations, which "
                 f"declare `slopes`, and {type(activation).__name__} does not; take `sobol`."
             )
-        return square_loss_only("preintegrated", loss)
+        return None
 
     def prepare(self, hidden: int) -> None:
         """Place the lines; see `Integrator.prepare`."""
@@ -129,8 +132,10 @@ class PreIntegrated(Integrator):
             IncompatibleError: as `obstacle` says.
         """
         pieces = self._describe(fields)
+        if not fields.loss.quadratic:
+            return self._any_loss(pieces, fields).moments()
         if may_compile(fields):
-            return self._compiled(pieces, fields, self.get_buffer("_across"))[0]
+            return self._compiled(pieces, fields, self.get_buffer("_across")).moments
         found = _straight.moments(pieces, fields)
         if self._hidden > 2 and len(pieces.kinks):
             along = self.get_buffer("_along").to(fields.mean)
@@ -146,16 +151,18 @@ class PreIntegrated(Integrator):
             IncompatibleError: as `obstacle` says.
         """
         pieces = self._describe(fields)
-        fast = may_compile(fields)
-        if fast:
-            none = torch.empty(0, self._hidden, dtype=torch.float64)
-            _, pmse, slope = self._compiled(pieces, fields, none)
-        else:
-            _, pmse, slope = _straight.moments(pieces, fields)
-        rates = error_rate(
-            fields, slope, self._scramblings, piecewise(pieces, fast), self._tolerance
-        )
-        return Errors(pmse, pmse_se=torch.zeros_like(pmse), **rates._asdict())
+        _, pmse, slope = self._exact(pieces, fields)
+        method = piecewise(pieces, may_compile(fields))
+        rates = error_rate(fields, slope, self._scramblings, method, self._tolerance)
+        found = Errors(pmse, pmse_se=torch.zeros_like(pmse), **rates._asdict())
+        if fields.loss.quadratic:
+            return found
+        lines = self._any_loss(pieces, fields).loss()
+        if self._hidden == 1:
+            return found._replace(loss=lines[..., 0], loss_se=torch.zeros_like(pmse))
+        means = lines.unflatten(-1, (_SETS, -1)).mean(-1)
+        error = means.detach().std(-1) / math.sqrt(_SETS)
+        return found._replace(loss=means.mean(-1), loss_se=error)
 
     def _describe(self, fields: Fields) -> Pieces:
         activation = fields.activation
@@ -165,10 +172,20 @@ class PreIntegrated(Integrator):
             self._pieces[key] = pieces_of(activation)
         return self._pieces[key]
 
-    def _compiled(
-        self, pieces: Pieces, fields: Fields, lines: Tensor
-    ) -> tuple[Moments, Tensor, Tensor]:
-        """Return the moments, the pmse and E[g']; without lines, the noise is incomplete."""
+    def _any_loss(self, pieces: Pieces, fields: Fields) -> AnyLoss:
+        along = self.get_buffer("_along").to(fields.mean)
+        points = self.get_buffer("_points").to(fields.mean)
+        return AnyLoss(fields, partial(self._exact, pieces), along, points)
+
+    def _exact(self, pieces: Pieces, fields: Fields) -> _straight.Exact:
+        """Return what pairs of units determine, for the square loss."""
+        if may_compile(fields):
+            none = torch.empty(0, self._hidden, dtype=torch.float64)
+            return self._compiled(pieces, fields, none)
+        return _straight.moments(pieces, fields)
+
+    def _compiled(self, pieces: Pieces, fields: Fields, lines: Tensor) -> _straight.Exact:
+        """Return what pairs determine, and the noise of more units if there are lines."""
         from gmmdyn_integrators import _kernels_pairs as kernels  # numba is heavy
 
         shape = tuple(fields.mean.shape)
@@ -193,4 +210,4 @@ class PreIntegrated(Integrator):
             rows(pmse, shape[:-1], 0),
             rows(slope, shape, 1),
         )
-        return Moments(drive, noise, stein, signal), pmse, slope
+        return _straight.Exact(Moments(drive, noise, stein, signal), pmse, slope)
