@@ -26,19 +26,20 @@ from gmmdyn.normal import density
 from gmmdyn_integrators._lines import Lines, across, on_lines
 from gmmdyn_integrators._straight import Exact
 
-# The normal density beyond is 3e-12 of the whole. Eight nodes on a length of 2 integrate it to
-# 1e-12, and with it a logistic function whose argument moves by no more than that.
-_FAR, _LENGTH = 7.0, 2.0
-_NODES, _WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(8))
-# Intervals of equal length on a line at most: networks whose output moves by more than twenty
-# within one standard deviation along a line are integrated less well.
-_MOST = 140
+# The normal density beyond is 3e-12 of the whole. On a quarter of what is left twelve nodes
+# integrate it to 1e-13, and with it functions of a logistic loss whose output moves by up to
+# `_STEEP` within one standard deviation to 1e-10; for more there are as many more intervals.
+_FAR, _PIECES, _STEEP = 7.0, 4, 1.25
+_NODES, _WEIGHTS = (torch.from_numpy(part) for part in np.polynomial.legendre.leggauss(12))
+# A trial state of a solver may have any size: outputs that move by more than 25 within one standard
+# deviation are integrated less well.
+_MOST = 20
 # Gauss–Hermite nodes of the linear part, which need not be exact: the rest makes up for it.
 _NORMAL, _SHARES = (torch.from_numpy(part) for part in np.polynomial.hermite_e.hermegauss(16))
 # An output of less variance has no curvature to see.
 _STILL = 1e-12
 # Numbers held at once.
-_NUMBERS = 2**17
+_NUMBERS = 2**18
 
 
 class Linear(NamedTuple):
@@ -94,7 +95,7 @@ class AnyLoss:
     def moments(self) -> Moments:
         """Return the moments; see `Moments`."""
         fields, (constant, slope) = self._fields, self._linear
-        drive, noise, bent, readout = self._averages(self._bundle, _all, 4)
+        drive, noise, bent, readout = self._averages(self._bundle, _all)
         zero, one = self._at_zero.moments, self._at_one.moments
         alpha, beta = constant.unsqueeze(-1), slope.unsqueeze(-1)
 
@@ -114,7 +115,7 @@ class AnyLoss:
         """Return the mean of the loss on each line, shape `(..., C, S)`."""
         constant, slope = self._linear
         linear = 0.5 * slope * self._square - constant * self._output
-        rest = torch.cat([part for (part,) in self._blocks(self._bundle, _value, 1)], dim=-1)
+        rest = torch.cat([part for (part,) in self._blocks(self._bundle, _value)], dim=-1)
         return linear.unsqueeze(-1) + rest
 
     def _kinks(self) -> Tensor:
@@ -140,26 +141,26 @@ class AnyLoss:
                     mean + moved * distance[..., k : k + 1],
                     factor - moved.unsqueeze(-1) * factor[..., k : k + 1, :],
                 )
-                given.append(self._averages(bundle, _signal, 1)[0])
+                given.append(self._averages(bundle, _signal)[0])
             height = torch.where(frozen, torch.zeros_like(height), height)
             total = total + height * torch.stack(given, dim=-1)
         return total
 
-    def _averages(self, bundle: _Bundle, rule: Rule, count: int) -> list[Tensor]:
+    def _averages(self, bundle: _Bundle, rule: Rule) -> list[Tensor]:
         """Return means over lines of what a rule sums over the lines of a block."""
-        totals = zip(*self._blocks(bundle, rule, count), strict=True)
+        totals = zip(*self._blocks(bundle, rule), strict=True)
         return [torch.stack(parts).sum(0) / len(self._points) for parts in totals]
 
-    def _blocks(self, bundle: _Bundle, rule: Rule, count: int) -> Iterator[tuple[Tensor, ...]]:
+    def _blocks(self, bundle: _Bundle, rule: Rule) -> Iterator[tuple[Tensor, ...]]:
         """Apply a rule to the lines, a block at a time."""
         fields = self._fields
         activation = fields.activation
         pace = bundle.factor @ self._along
-        steepest = max(map(abs, activation.slopes))
         with torch.no_grad():
-            moves = (fields.readout.unsqueeze(-2).abs() * pace.abs()).sum(-1)
-            turns = min(max(1.0, steepest * float(moves.max())), _MOST * _LENGTH / (2 * _FAR))
-        pieces = math.ceil(2 * _FAR / _LENGTH * turns)
+            steep = fields.readout.unsqueeze(-2) * pace
+            ends = torch.stack([slope * steep for slope in activation.slopes])
+            steepest = max(float(ends.amax(0).sum(-1).max()), float(-ends.amin(0).sum(-1).min()))
+        pieces = math.ceil(_PIECES * min(max(1.0, steepest / _STEEP), _MOST))
         inner = torch.linspace(-_FAR, _FAR, pieces + 1, dtype=torch.float64)[1:-1].to(pace)
         intervals = pieces + pace.shape[-1] * len(activation.kinks)
         numbers = pace[..., 0].numel() * intervals * len(_NODES)
@@ -180,23 +181,64 @@ class AnyLoss:
 
 @final
 class _Nodes:
-    """A network at the nodes of lines; functions of the nodes are `(..., C, S, I, G)`."""
+    """A network at the nodes of lines; on an interval s = middle + half t and phi = o0 + o1 t.
+
+    What depends on the node is (..., C, S, I, G), everything else one for each interval.
+    """
 
     def __init__(self, fields: Fields, linear: Linear, lines: Lines) -> None:
         self.lines = lines
-        self.loss, self.labels = fields.loss, fields.labels[:, None, None, None]
-        self.alpha, self.beta = (part[..., None, None, None] for part in linear)
+        self._loss, self._labels = fields.loss, fields.labels[:, None, None, None]
+        self.alpha, self.beta = (part[..., None, None] for part in linear)
         v = fields.readout[..., None, None, :, None]
         low, high = lines.edges[..., :-1], lines.edges[..., 1:]
-        nodes, weights = _NODES.to(low), _WEIGHTS.to(low)
-        half = ((high - low) / 2).unsqueeze(-1)
-        self.places = ((high + low) / 2).unsqueeze(-1) + half * nodes
-        self.weights = half * weights * density(self.places)
-        self.outputs = lines.constant @ v + (lines.linear @ v) * self.places
+        self.middle, self.half = (high + low) / 2, (high - low) / 2
+        nodes, weights = _NODES.to(low), _WEIGHTS.to(low) / math.sqrt(2 * math.pi)
+        self._powers = weights.unsqueeze(-1) * nodes.unsqueeze(-1) ** torch.arange(3).to(low)
+        centre = (lines.constant @ v).squeeze(-1)
+        steep = (lines.linear @ v).squeeze(-1)
+        self.o0, self.o1 = centre + steep * self.middle, steep * self.half
+        places = torch.addcmul(self.middle.unsqueeze(-1), self.half.unsqueeze(-1), nodes)
+        self._height = torch.exp(torch.addcmul(places.new_zeros(()), places, places, value=-0.5))
+        self._outputs = torch.addcmul(self.o0.unsqueeze(-1), self.o1.unsqueeze(-1), nodes)
+        self.p0, self.p1, self.p2 = self._integrals(self._height, 3)
 
-    def integral(self, values: Tensor) -> Tensor:
-        """Integrate over each interval, shape `(..., C, S, I)`."""
-        return torch.linalg.vecdot(self.weights, values)
+    def _integrals(self, values: Tensor, count: int) -> tuple[Tensor, ...]:
+        """Integrate values times t^0, t^1, ... over each interval."""
+        found = self.half.unsqueeze(-1) * (values @ self._powers[:, :count])
+        return found.unbind(-1)
+
+    def signal(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the integrals of r, s r and Delta²."""
+        signal = self._loss.signal(self._outputs, self._labels)
+        weighted = self._height * signal
+        d0, d1 = self._integrals(weighted, 2)
+        (square,) = self._integrals(weighted * signal, 1)
+        r0, r1 = self._rest(d0, self.p0, self.p1), self._rest(d1, self.p1, self.p2)
+        return r0, self.middle * r0 + self.half * r1, square
+
+    def rest(self) -> Tensor:
+        """Return the integral of r."""
+        signal = self._loss.signal(self._outputs, self._labels)
+        (d0,) = self._integrals(self._height * signal, 1)
+        return self._rest(d0, self.p0, self.p1)
+
+    def _rest(self, signal: Tensor, power: Tensor, next_power: Tensor) -> Tensor:
+        return signal - self.alpha * power + self.beta * (self.o0 * power + self.o1 * next_power)
+
+    def bent(self) -> Tensor:
+        """Return the integral of the curvature of the loss less beta."""
+        curvature = self._loss.curvature(self._outputs, self._labels)
+        (bent,) = self._integrals(self._height * curvature, 1)
+        return bent - self.beta * self.p0
+
+    def value(self) -> Tensor:
+        """Return the integral of the loss less the one whose error signal is linear."""
+        value = self._loss.value(self._outputs, self._labels)
+        (total,) = self._integrals(self._height * value, 1)
+        output = self.o0 * self.p0 + self.o1 * self.p1
+        square = self.o0 * (output + self.o1 * self.p1) + self.o1**2 * self.p2
+        return total - 0.5 * self.beta * square + self.alpha * output
 
 
 Rule = Callable[[_Nodes], tuple[Tensor, ...]]
@@ -204,11 +246,7 @@ Rule = Callable[[_Nodes], tuple[Tensor, ...]]
 
 def _all(at: _Nodes) -> tuple[Tensor, ...]:
     """Sum over lines what drives the dynamics: of g'_k r, g'_k g'_l Delta², g'_k g'_l, g_k r."""
-    signal = at.loss.signal(at.outputs, at.labels)
-    rest = signal - at.alpha + at.beta * at.outputs
-    zeroth, first = at.integral(rest), at.integral(at.places * rest)
-    square = at.integral(signal * signal)
-    bent = at.integral(at.loss.curvature(at.outputs, at.labels) - at.beta)
+    zeroth, first, square = at.signal()
     slope, constant, linear = (part.flatten(-3, -2) for part in at.lines[1:])  # (..., C, S I, K)
 
     def total(values: Tensor, weights: Tensor) -> Tensor:
@@ -218,16 +256,14 @@ def _all(at: _Nodes) -> tuple[Tensor, ...]:
         return (slope * weights.flatten(-2).unsqueeze(-1)).mT @ slope
 
     readout = total(constant, zeroth) + total(linear, first)
-    return total(slope, zeroth), pairs(square), pairs(bent), readout
+    return total(slope, zeroth), pairs(square), pairs(at.bent()), readout
 
 
 def _signal(at: _Nodes) -> tuple[Tensor, ...]:
     """Sum the rest of the error signal over lines."""
-    rest = at.loss.signal(at.outputs, at.labels) - at.alpha + at.beta * at.outputs
-    return (at.integral(rest).sum((-2, -1)),)
+    return (at.rest().sum((-2, -1)),)
 
 
 def _value(at: _Nodes) -> tuple[Tensor, ...]:
-    """Integrate the loss along each line, but for the part that belongs to the linear signal."""
-    linear = 0.5 * at.beta * at.outputs**2 - at.alpha * at.outputs
-    return (at.integral(at.loss.value(at.outputs, at.labels) - linear).sum(-1),)
+    """Integrate the rest of the loss along each line."""
+    return (at.value().sum(-1),)
