@@ -170,7 +170,9 @@ class AnyLoss:
         def apply(points: Tensor) -> tuple[Tensor, ...]:
             start = bundle.mean.unsqueeze(-2) + across(self._along, points) @ bundle.factor.mT
             one = torch.ones_like(fields.readout).unsqueeze(-2)
-            return rule(_Nodes(fields, self._linear, on_lines(activation, one, start, pace, inner, _FAR)))
+            return rule(
+                _Nodes(fields, self._linear, on_lines(activation, one, start, pace, inner, _FAR))
+            )
 
         for points in torch.split(self._points, block):
             if graph:  # what a rule holds in between is too much for all lines

@@ -104,8 +104,11 @@ def on_lines(
         The network along each line.
     """
     start, pace = start.unsqueeze(-2), pace[..., None, None, :]  # (..., C, S, 1, K)
-    safe = torch.where(pace == 0, torch.full_like(pace, 1e-300), pace)
-    cuts = [((kink - start) / safe).clamp(-far, far) for kink in activation.kinks]
+    # A unit that does not move meets no kink, even if it sits on one.
+    moves = pace != 0
+    safe = torch.where(moves, pace, torch.ones_like(pace))
+    places = [torch.where(moves, (kink - start) / safe, far) for kink in activation.kinks]
+    cuts = [place.clamp(-far, far) for place in places]
     if inner is not None:
         cuts.append(inner.expand(*start.shape[:-1], -1))
     end = torch.full_like(start[..., :1], far)
