@@ -82,7 +82,14 @@ def cut(fields: Fields, along: Tensor, points: Tensor) -> Lines:
     return on_lines(fields.activation, fields.readout.unsqueeze(-2), start, pace)
 
 
-def on_lines(activation: Activation, readout: Tensor, start: Tensor, pace: Tensor) -> Lines:
+def on_lines(
+    activation: Activation,
+    readout: Tensor,
+    start: Tensor,
+    pace: Tensor,
+    inner: Tensor | None = None,
+    far: float = _FAR,
+) -> Lines:
     """Cut given lines at the breaks.
 
     Args:
@@ -90,16 +97,23 @@ def on_lines(activation: Activation, readout: Tensor, start: Tensor, pace: Tenso
         readout: v, shape `(..., C, K)`, or anything that broadcasts to it.
         start: a, shape `(..., C, S, K)`.
         pace: d, shape `(..., C, K)`.
+        inner: other places to cut them at, any shape `(n,)`.
+        far: where lines end; beyond is nothing.
 
     Returns:
         The network along each line.
     """
     start, pace = start.unsqueeze(-2), pace[..., None, None, :]  # (..., C, S, 1, K)
-    safe = torch.where(pace == 0, torch.full_like(pace, 1e-300), pace)
-    breaks = [((kink - start) / safe).clamp(-_FAR, _FAR) for kink in activation.kinks]
-    far = torch.full_like(start[..., :1], _FAR)
-    inner = [torch.sort(torch.cat(breaks, dim=-1), dim=-1).values] if breaks else []
-    edges = torch.cat([-far, *inner, far], dim=-1).squeeze(-2)
+    # A unit that does not move meets no kink, even if it sits on one.
+    moves = pace != 0
+    safe = torch.where(moves, pace, torch.ones_like(pace))
+    places = [torch.where(moves, (kink - start) / safe, far) for kink in activation.kinks]
+    cuts = [place.clamp(-far, far) for place in places]
+    if inner is not None:
+        cuts.append(inner.expand(*start.shape[:-1], -1))
+    end = torch.full_like(start[..., :1], far)
+    between = [torch.sort(torch.cat(cuts, dim=-1), dim=-1).values] if cuts else []
+    edges = torch.cat([-end, *between, end], dim=-1).squeeze(-2)
     middle = ((edges[..., 1:] + edges[..., :-1]) / 2).unsqueeze(-1)  # (..., C, S, I, 1)
     lam = start + pace * middle
     slope = activation.derivative(lam)

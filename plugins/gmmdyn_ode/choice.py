@@ -14,10 +14,10 @@ from gmmdyn.interfaces import Activation, Integrator
 # Best first: the first one that describes the network is taken.
 _REASONS = {
     "closed-form": "all moments of the activation are closed forms",
-    "preintegrated": "the activation is piecewise linear and the loss is the square one: exact for "
-    "pairs of units, and smooth in the state",
+    "preintegrated": "the activation is piecewise linear with kinks: what pairs of units determine "
+    "is exact, and all moments are smooth in the state",
     "gauss-hermite": "there are at most two units, of a smooth activation",
-    "sobol": "no more accurate integrator describes the activation, the loss and the units",
+    "sobol": "no more accurate integrator describes the activation and so many units",
 }
 # A tensor rule for three units takes more points than a sequence needs.
 _FEW = 2
@@ -36,6 +36,8 @@ def choose(activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator,
     """
     for name, reason in _REASONS.items():
         if name == "gauss-hermite" and hidden > _FEW:
+            continue
+        if name == "preintegrated" and activation.smooth:  # there are no kinks to cut lines at
             continue
         integrator = build_integrator(name)
         if integrator.obstacle(activation, loss, hidden) is None:

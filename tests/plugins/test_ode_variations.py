@@ -257,7 +257,7 @@ def test_the_logistic_loss_is_a_curve_of_its_own():
 
 
 def test_an_integrator_that_does_not_describe_the_loss_is_refused_before_any_work():
-    tried = experiment(40, activation="relu", loss="logistic")
+    tried = experiment(40, activation="erf", loss="logistic")
     with pytest.raises(IncompatibleError, match="square loss"):
-        tried.check("ode", integrator="preintegrated")
+        tried.check("ode", integrator="closed-form")
     tried.check("ode")
