@@ -56,6 +56,8 @@ class Metadata(dict[str, Any]):
     def __eq__(self, other: object) -> bool:
         """Compare values, computing all."""
         self._compute()
+        if isinstance(other, Metadata):
+            other._compute()
         return super().__eq__(other)
 
     __hash__ = None

@@ -129,10 +129,11 @@ def _to_rest(
                 # Units that vanish or merge only at the fixed point itself are seen there.
                 again = polished(equations, found.state, tolerance, small)
                 return again if again.converged else found
-            # A slow place on the way, say: go on and look again much further down.
-            near = size / 10
-            if near < tolerance:
-                break
+            if size <= tolerance:
+                return plain(state, size, True)
+            # A slow place on the way, say: go on and look again much further down, at last at where
+            # the flow alone has come to rest.
+            near = max(size / 10, tolerance)
     except StoppedError as stopped:
         why = stopped.reason, stopped.status
     return plain(state, size, size <= tolerance)._replace(why=why)
