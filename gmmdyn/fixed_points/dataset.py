@@ -61,8 +61,12 @@ def assemble(
                 continue
             stacked = np.full((len(found), *shape), np.nan)
             for index, trajectory in enumerate(found):
-                if trajectory is not None and key in getattr(trajectory, source):
+                if trajectory is None:
+                    continue
+                if key in getattr(trajectory, source):
                     stacked[index] = getattr(trajectory, source)[key][0]
+                elif label == "tie_rate":  # left out where it is 0
+                    stacked[index] = 0.0
             variables[label] = ((name, *CURVES[key]), stacked)
     coordinates = {name: np.asarray(values)}
     return xr.Dataset(variables, coords=coordinates, attrs={"fixed_points": json.dumps(about)})
