@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from gmmdyn import bayes
 from gmmdyn.errors import ShapeError
-from gmmdyn.estimate import Estimate
+from gmmdyn.gaussian import bayes
 from gmmdyn.interfaces.component import Component
-from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.trajectory.estimate import Estimate
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 CovarianceStructure = Literal["isotropic", "shared", "commuting", "general"]
 

@@ -13,7 +13,7 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces.activation import Activation
 from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.data_model import GaussianMixture
-from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 
 class Network(Component, abc.ABC):

@@ -14,8 +14,8 @@ from gmmdyn.errors import GmmdynError, IncompatibleError
 from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.data_model import DataModel
 from gmmdyn.interfaces.network import Network
-from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 
 class Theory(Component, abc.ABC):

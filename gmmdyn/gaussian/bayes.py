@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import brentq
 from scipy.special import ndtr
+from torch import Tensor
 
 from gmmdyn import checks
-from gmmdyn.estimate import Estimate
-
-if TYPE_CHECKING:
-    from gmmdyn.interfaces.data_model import GaussianMixture, IsotropicMixture
+from gmmdyn.trajectory.estimate import Estimate
 
 Array = npt.NDArray[np.float64]
 
@@ -27,6 +25,39 @@ _NULL = 1e-12
 _COINCIDENT = 1e-9
 # Bounds on the numbers drawn, and on the multiplications, with one covariance per cluster.
 _MAX_DRAWN, _MAX_PRODUCTS = 2e7, 5e10
+
+
+class Mixture(Protocol):
+    """What a Bayes error depends on; every `GaussianMixture` has it."""
+
+    @property
+    def dim(self) -> int:
+        """The input dimension `D`."""
+        ...
+
+    @property
+    def means(self) -> Tensor:
+        r"""$\mu_\alpha$, shape `(C, D)`; inputs are centred on $\mu_\alpha/\sqrt{D}$."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Shape `(C,)`."""
+        ...
+
+    @property
+    def priors(self) -> Tensor:
+        """Shape `(C,)`."""
+        ...
+
+    @property
+    def covariance_structure(self) -> str:
+        """`"isotropic"` if the noise is the same in all directions and clusters."""
+        ...
+
+    def covariance_product(self, vectors: Tensor) -> Tensor:
+        """Multiply vectors `(n, D)` by each covariance: shape `(C or 1, n, D)`."""
+        ...
 
 
 class _Sites(NamedTuple):
@@ -41,7 +72,7 @@ class _Sites(NamedTuple):
     weights: Array
 
 
-def bayes_error(mixture: GaussianMixture, samples: int, seed: int) -> Estimate:
+def bayes_error(mixture: Mixture, samples: int, seed: int) -> Estimate:
     r"""Return the lowest classification error that any classifier can reach.
 
     With one covariance for all clusters only the span of the whitened mean differences matters,
@@ -80,7 +111,8 @@ def bayes_error(mixture: GaussianMixture, samples: int, seed: int) -> Estimate:
     tolerance = max(_COINCIDENT, 100 * precision)
     spread = float(np.linalg.norm(centres, axis=1).max())
     if mixture.covariance_structure == "isotropic":
-        variance = float(cast("IsotropicMixture", mixture).variance)
+        unit = torch.eye(1, mixture.dim, dtype=torch.float64, device=mixture.means.device)
+        variance = float(mixture.covariance_product(unit)[0, 0, 0])
         none = np.zeros((len(centres), 0))
         certain, whitened = (
             (none, centres / math.sqrt(variance)) if variance > 0 else (centres, none)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 from scipy.special import ndtr
 
-if TYPE_CHECKING:
-    from gmmdyn.interfaces.data_model import GaussianMixture
+from gmmdyn.gaussian.bayes import Mixture
 
 Array = np.ndarray
 
@@ -31,9 +30,7 @@ class LinearClassifier(NamedTuple):
     error: float
 
 
-def best_linear_classifier(
-    mixture: GaussianMixture, starts: int = 20, seed: int = 0
-) -> LinearClassifier:
+def best_linear_classifier(mixture: Mixture, starts: int = 20, seed: int = 0) -> LinearClassifier:
     r"""Find the linear classifier of the lowest error.
 
     Its error is $\sum_\alpha p_\alpha \Phi(-y_\alpha (u\cdot m_\alpha - \theta)/s_\alpha)$ with
