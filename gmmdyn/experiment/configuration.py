@@ -19,7 +19,7 @@ from gmmdyn.experiment.sections import (
     section_options,
 )
 from gmmdyn.experiment.yaml_text import read_yaml, write_yaml
-from gmmdyn.interfaces import Component, DataModel, Network, Theory
+from gmmdyn.interfaces import Component, DataModel, GaussianMixture, Network, Theory
 from gmmdyn.trajectory.time_units import Figures
 
 
@@ -29,8 +29,9 @@ class Configuration:
 
     An option that is a component may be a name, or a mapping with a `name` and its options. The
     `means` of a data model may be a mapping as well: then means, and by default labels and priors,
-    are those of that mixture. The network gets the `dim` of the data model, and one that is
-    informed of the mixture or centred on it its `mixture`, unless they are given.
+    are those of that mixture. The network gets the `dim` and the number of outputs of the data
+    model, and one that is informed of the mixture or centred on it its `mixture`, unless they are
+    given.
 
     Attributes:
         data_model: `name` and options of the data model.
@@ -242,6 +243,9 @@ class Configuration:
         known = registry.options_of(registry.get("network", options["name"]))
         if "dim" in known:
             options.setdefault("dim", data_model.dim)
+        given = not isinstance(options.get("readout", ""), str)
+        if isinstance(data_model, GaussianMixture) and data_model.outputs > 1 and not given:
+            options.setdefault("outputs", data_model.outputs)
         informed = options.get("init") == "informed" or options.get("centring") == "mixture"
         if "mixture" in known and informed:
             options.setdefault("mixture", data_model)

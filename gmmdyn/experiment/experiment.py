@@ -40,7 +40,8 @@ class Experiment:
         algorithm: how it learns.
 
     Raises:
-        ShapeError: if data model and network have different input dimensions.
+        ShapeError: if data model and network have different input dimensions, or different
+            numbers of outputs.
     """
 
     data_model: DataModel
@@ -62,6 +63,12 @@ class Experiment:
             raise ShapeError(
                 f"the network has input dimension {self.network.dim} but the data model has "
                 f"{self.data_model.dim}; give both the same `dim`."
+            )
+        mixture = self.data_model
+        if isinstance(mixture, GaussianMixture) and mixture.outputs != self.network.outputs:
+            raise ShapeError(
+                f"the network has {_outputs(self.network.outputs)} but the labels of the mixture "
+                f"are of {_outputs(mixture.outputs)}; give the network `outputs={mixture.outputs}`."
             )
 
     @takes_section("simulation")
@@ -213,7 +220,7 @@ class Experiment:
         }
         later: dict[str, Callable[[], Any]] = {}
         mixture = self.data_model
-        if isinstance(mixture, GaussianMixture):
+        if isinstance(mixture, GaussianMixture) and mixture.cluster_classes is not None:
             # It can take longer than to solve, and only figures, tables and files have it.
             later["bayes_error"] = partial(_bayes_error, mixture)
         return replace(trajectory, metadata=Metadata({**trajectory.metadata, **about}, later))
@@ -288,6 +295,10 @@ class Experiment:
             "network": describe(self.network, _MOST_NUMBERS),
             "algorithm": plain(asdict(self.algorithm)),
         }
+
+
+def _outputs(count: int) -> str:
+    return "1 output" if count == 1 else f"{count} outputs"
 
 
 def _bayes_error(mixture: GaussianMixture) -> dict[str, float]:

@@ -108,5 +108,7 @@ def _with_means_of(options: dict[str, Any]) -> dict[str, Any]:
     geometry = component("data_model", options["means"])
     if not isinstance(geometry, GaussianMixture):
         raise ConfigError(f"`means` names `{options['means']['name']}`, which is no mixture.")
-    own = {"labels": geometry.labels, "priors": geometry.priors}
+    own = {"priors": geometry.priors}
+    if "classes" not in options:
+        own["labels"] = geometry.labels
     return {**own, **options, "means": geometry.means}

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import ndtr
 
+from gmmdyn.errors import IncompatibleError
 from gmmdyn.gaussian.bayes import Mixture
 
 Array = np.ndarray
@@ -49,7 +50,15 @@ def best_linear_classifier(mixture: Mixture, starts: int = 20, seed: int = 0) ->
 
     Returns:
         The best classifier found.
+
+    Raises:
+        IncompatibleError: if the labels are not -1 and +1.
     """
+    if mixture.labels.ndim == 2:
+        raise IncompatibleError(
+            "the best linear classifier is that of two classes, with labels -1 and +1 of shape "
+            f"(C,); here `labels` has shape {tuple(mixture.labels.shape)}."
+        )
     means = mixture.means.detach().cpu().double().numpy() / math.sqrt(mixture.dim)
     labels, priors = (x.detach().cpu().double().numpy() for x in (mixture.labels, mixture.priors))
     if mixture.covariance_structure == "isotropic":
