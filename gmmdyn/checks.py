@@ -16,6 +16,9 @@ from torch import Tensor
 
 from gmmdyn.errors import NotPositiveError, RangeError, ShapeError
 
+# Sixteen gigabytes in double precision.
+_MOST_NUMBERS = 2**31
+
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """Say which of the known names is nearest, and list them all.
@@ -64,10 +67,11 @@ def number(
     if at_most is not None:
         wanted += f" and at most {at_most:g}"
     try:
-        result = float(value)
-    except (TypeError, ValueError):
+        # A word that reads as a number is none: whoever goes on with it would go on with a word.
+        result = math.nan if isinstance(value, str | bytes | bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         raise RangeError(f"`{name}` is {value!r}; give {wanted}.") from None
-    bad = not math.isfinite(result) or isinstance(value, bool)
+    bad = not math.isfinite(result)
     bad = bad or (above is not None and result <= above)
     bad = bad or (at_least is not None and result < at_least)
     bad = bad or (at_most is not None and result > at_most)
@@ -99,6 +103,21 @@ def whole(name: str, value: Any, *, at_least: int = 1) -> int:
             f"`{name}` is {value!r}; give a whole number of at least {at_least}."
         ) from None
     return whole_value
+
+
+def affordable(what: str, *sizes: int) -> None:
+    """Refuse an array that no memory holds, before anything is allocated.
+
+    Args:
+        what: it is, for the message: a plural.
+        sizes: of its axes.
+
+    Raises:
+        RangeError: if it has more than 2^31 numbers.
+    """
+    if math.prod(sizes) > _MOST_NUMBERS:
+        product = " times ".join(f"{size:.3g}" for size in sizes)
+        raise RangeError(f"{what} are {product} numbers, and at most 2^31 are held; take fewer.")
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> str:

@@ -188,7 +188,7 @@ def get(kind: Kind, name: str) -> type[Any]:
         UnknownComponentError: if there is none; the message lists the names and the nearest one.
         PluginError: as `collect`.
     """
-    found = _installed().get((kind, name))
+    found = _installed().get((kind, name)) if isinstance(name, str) else None
     if found is None:
         word = kind.replace("_", " ")
         raise UnknownComponentError(

@@ -9,10 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gmmdyn.errors import DataError, OutputError
+from gmmdyn.errors import DataError, GmmdynError, OutputError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+# Compression makes numbers no smaller than this share (zlib's technical notes).
+_INFLATED = 1032
 
 
 @contextmanager
@@ -92,6 +96,39 @@ def write_netcdf(target: Path, dataset: xr.Dataset) -> Path:
     return target
 
 
+@contextmanager
+def open_netcdf(path: Path) -> Iterator[xr.Dataset]:
+    """Open a NetCDF file that is not to be believed.
+
+    Args:
+        path: the file.
+
+    Yields:
+        The dataset; its arrays are read when they are asked for.
+
+    Raises:
+        PermissionError: if the file may not be read.
+        OSError: if it is damaged, no NetCDF file, or claims more than it can hold, whatever HDF5
+            itself says, which tells nobody anything.
+    """
+    import h5py
+    import xarray as xr
+
+    try:
+        # Where h5netcdf meets damage here it leaves an object that cannot be closed.
+        with h5py.File(path) as probe:
+            probe.attrs.get("_nc3_strict")
+        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+            # Chunks that were never written take no place in the file, and all of it in memory.
+            if dataset.nbytes > _INFLATED * path.stat().st_size:
+                raise OSError
+            yield dataset
+    except (PermissionError, GmmdynError):
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise OSError("it is damaged or no NetCDF file") from error
+
+
 def read_netcdf(path: Path, what: str) -> xr.Dataset:
     """Read a NetCDF file into memory.
 
@@ -105,19 +142,14 @@ def read_netcdf(path: Path, what: str) -> xr.Dataset:
     Raises:
         DataError: if there is no such file or it cannot be read.
     """
-    import xarray as xr
-
     if path.is_dir():
         raise DataError(f"`{path}` is a folder; give a file with {what} saved by gmmdyn.")
     if not path.exists():
         raise DataError(f"there is no file `{path}`; give one with {what} saved by gmmdyn.")
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as dataset:
+        with open_netcdf(path) as dataset:
             return dataset.load()
     except PermissionError:
         raise DataError(f"`{path}` may not be read; change its permissions.") from None
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError):
-        # HDF5 says where it stumbled, which tells nobody anything.
-        raise DataError(
-            f"`{path}` holds no {what} saved by gmmdyn: it is damaged or no NetCDF file."
-        ) from None
+    except OSError as error:
+        raise DataError(f"`{path}` holds no {what} saved by gmmdyn: {error}.") from None

@@ -48,8 +48,7 @@ class FromFile(DenseMixture):
 
     def __init__(self, path: str) -> None:
         place = Path(path)
-        arrays = read_arrays(place)
-        _check_keys(place, arrays)
+        arrays = read_arrays(place, lambda names: _check_keys(place, set(names)))
         try:
             means = checks.array("means", arrays["means"], (None, None))
             clusters, dim = means.shape
@@ -91,7 +90,7 @@ def save_mixture(mixture: GaussianMixture, path: str | Path) -> Path:
     return write_arrays(Path(path), arrays)
 
 
-def _check_keys(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
+def _check_keys(path: Path, arrays: set[str]) -> None:
     missing = [key for key in ("means",) if key not in arrays]
     if "labels" not in arrays and "classes" not in arrays:
         missing.append("labels")
@@ -103,7 +102,7 @@ def _check_keys(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
     for one, other in (("covariance", "variance"), ("labels", "classes")):
         if one in arrays and other in arrays:
             raise DataError(f"`{path}` has both `{one}` and `{other}`; leave one of the two out.")
-    unknown = sorted(set(arrays) - set(KEYS))
+    unknown = sorted(arrays - set(KEYS))
     if unknown:
         near = checks.suggestion(unknown[0], KEYS)
         raise DataError(f"`{path}` has the unknown key `{unknown[0]}`; {near}")

@@ -27,7 +27,7 @@ def _labels_and_priors(
 
     Labels or classes that are given take the place of -1 and +1, and leave the priors.
     """
-    checks.number("rho", rho, at_least=0, at_most=1)
+    rho = checks.number("rho", rho, at_least=0, at_most=1)
     if labels is None and classes is None:
         labels = [-1.0] * negative + [1.0] * positive
     told = label_tensor(labels, negative + positive, classes)
@@ -36,6 +36,7 @@ def _labels_and_priors(
 
 
 def _in_plane(coordinates: list[tuple[float, float]], dim: int) -> Tensor:
+    checks.affordable("the means", len(coordinates), dim)
     means = torch.zeros(len(coordinates), dim, dtype=torch.float64)
     means[:, :2] = torch.tensor(coordinates, dtype=torch.float64)
     return means
@@ -157,6 +158,7 @@ class Ring(MeansMixture):
     ) -> None:
         dim = checks.whole("dim", dim, at_least=2)
         count = checks.whole("clusters_per_label", clusters_per_label)
+        checks.affordable("the means", 2 * count, dim)
         angles = [2 * math.pi * j / count for j in range(count)]
         angles += [math.pi / count + angle for angle in angles]
         root = math.sqrt(dim)
@@ -195,7 +197,8 @@ class RandomMeans(MeansMixture):
     ) -> None:
         dim = checks.whole("dim", dim)
         count = checks.whole("clusters_per_label", clusters_per_label)
-        checks.number("radius", radius, above=0)
+        checks.affordable("the means", 2 * count, dim)
+        radius = checks.number("radius", radius, above=0)
         generator = torch.Generator().manual_seed(checks.whole("seed", seed, at_least=0))
         directions = torch.randn(2 * count, dim, generator=generator, dtype=torch.float64)
         means = directions / directions.norm(dim=1, keepdim=True) * radius * math.sqrt(dim)

@@ -14,6 +14,8 @@ from gmmdyn import checks
 from gmmdyn.interfaces import Batch, IsotropicMixture
 from gmmdyn_mixtures._clusters import draw_clusters, label_tensor, prior_tensor
 
+# The squared lengths of inputs beyond it are not finite in single precision.
+LARGEST_VARIANCE = 1e24
 ArrayLike = Sequence[Sequence[float]] | Sequence[float] | np.ndarray | Tensor
 
 
@@ -22,7 +24,7 @@ class MeansMixture(IsotropicMixture):
 
     def __init__(self, means: Tensor, labels: Tensor, priors: Tensor, variance: float) -> None:
         super().__init__()
-        self._variance = checks.number("variance", variance, at_least=0)
+        self._variance = checks.number("variance", variance, at_least=0, at_most=LARGEST_VARIANCE)
         # Not in checkpoints: the configuration builds them again.
         self.register_buffer("_means", means, persistent=False)
         self.register_buffer("_labels", labels, persistent=False)

@@ -11,6 +11,7 @@ from gmmdyn import checks
 from gmmdyn.errors import ArgumentError, NotPositiveError, ShapeError
 from gmmdyn_mixtures._clusters import label_tensor, prior_tensor
 from gmmdyn_mixtures._dense import DenseMixture, square_root
+from gmmdyn_mixtures.isotropic import LARGEST_VARIANCE
 
 
 @final
@@ -66,7 +67,7 @@ class RandomCovariance(DenseMixture):
         clusters, dim = centres.shape
         if not centres.numel():
             raise ShapeError(f"`means` has shape {(clusters, dim)}; give at least one entry.")
-        variance = checks.number("variance", variance, at_least=0)
+        variance = checks.number("variance", variance, at_least=0, at_most=LARGEST_VARIANCE)
         seed = checks.whole("seed", seed, at_least=0)
         ways = {"covariance": covariance, "factor": factor, "spectrum": spectrum}
         given = [name for name, value in ways.items() if value is not None]
@@ -79,11 +80,13 @@ class RandomCovariance(DenseMixture):
             factors = _per_cluster("factor", factor, clusters, (dim, None))
         else:
             generator = torch.Generator().manual_seed(seed)
+            copies = clusters if per_cluster else 1
+            checks.affordable("the covariances", copies, dim, dim)
             if spectrum is not None:
                 eigenvalues = _per_cluster("spectrum", spectrum, clusters, (dim,))
-                factors = _rotated(eigenvalues, clusters if per_cluster else 1, generator)
+                factors = _rotated(eigenvalues, copies, generator)
             else:
-                factors = _normals((clusters if per_cluster else 1, dim, dim), generator)
+                factors = _normals((copies, dim, dim), generator)
                 factors = factors * (variance / dim) ** 0.5
         super().__init__(
             centres,

@@ -47,11 +47,13 @@ def settled_dim(
         D.
 
     Raises:
-        ArgumentError: if nothing names it.
+        ArgumentError: if nothing names it, or the mixture is none.
         RangeError: if two of them differ.
     """
     dims = {} if dim is None else {"dim": checks.whole("dim", dim)}
     if mixture is not None:
+        if not isinstance(mixture, GaussianMixture):
+            raise ArgumentError(f"`mixture` is {mixture!r}; give a Gaussian mixture.")
         dims["mixture"] = mixture.dim
     if size is not None:
         dims[array] = size

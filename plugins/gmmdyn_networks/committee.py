@@ -77,6 +77,7 @@ class Committee(TwoLayerNetwork):
         )
         dim, hidden = self._sizes(dim, hidden, mixture, given)
         generator = generator_of(seed)
+        checks.affordable("the weights", hidden, dim)
         weights = normals(scale, (hidden, dim), generator)
         heads = self._outputs(outputs, mixture, readout)
         shape = (hidden,) if heads == 1 else (hidden, heads)

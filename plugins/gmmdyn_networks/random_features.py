@@ -87,6 +87,7 @@ class RandomFeatures(FeatureNetwork):
             raise ShapeError(f"`projection` has shape {tuple(given.shape)}; give at least (1, 1).")
         dim, size = self._sizes(dim, features, ratio, mixture, given)
         if given is None:
+            checks.affordable("the projections", dim, size)
             given = normals(1.0, (dim, size), generator)
             if normalised:
                 given *= math.sqrt(dim) / given.norm(dim=0)

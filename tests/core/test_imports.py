@@ -49,6 +49,7 @@ def test_plugins_import_public_names_and_never_each_other():
         "linalg",
         "normal",
         "normal.compiled",
+        "trajectory.files",
     }
     public = {"gmmdyn", *(f"gmmdyn.{name}" for name in shared)}
     for path in OWN:
