@@ -32,7 +32,7 @@ def gap(experiment, found):
     noise = torch.einsum("a,akk->k", mixture.priors, integrator.moments(fields).noise)
     rate = 0.1 * mixture.variance / (2 * experiment.algorithm.weight_decay)
     q = state.Q.diagonal()
-    difference = (q - state.v**2 - rate * state.v**2 * noise).abs() / q.clamp_min(1e-300)
+    difference = (q - state.v**2 - rate * noise).abs() / q.clamp_min(1e-300)
     return float(difference.max())
 
 

@@ -170,9 +170,9 @@ def check_integrator(integrator: Integrator, activation: Activation, tolerance: 
         lam = fields.mean[cluster] + z @ torch.linalg.cholesky(fields.covariance[cluster]).T
         g, dg = activation(lam), activation.derivative(lam)
         delta = (fields.labels[cluster] - g @ fields.readout).unsqueeze(1)
-        _close("drive", moments.drive[cluster], (dg * delta).mean(0), tolerance)
+        signal = fields.readout * dg * delta
+        _close("drive", moments.drive[cluster], signal.mean(0), tolerance)
         _close("readout", moments.readout[cluster], (g * delta).mean(0), tolerance)
-        signal = dg * delta
         _close("noise", moments.noise[cluster], signal.T @ signal / len(z), tolerance)
         # Stein: E[signal_k (lam_i - m_i)] = sum_j E[d signal_k / d lam_j] Cov_ji
         with_fields = signal.T @ (lam - fields.mean[cluster]) / len(z)

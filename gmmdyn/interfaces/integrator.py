@@ -1,4 +1,4 @@
-"""Gaussian expectations of the error signal."""
+"""Gaussian expectations of the learning signal."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from gmmdyn.interfaces.component import Component
 
 
 class Moments(NamedTuple):
-    r"""Expectations of the error signal $\Delta = -\partial\ell/\partial\phi$ in each cluster.
+    r"""Expectations of the learning signal in each cluster: what the equations know of a network.
 
-    For the square loss $\Delta = y - \phi$ and $\partial^2\ell/\partial\phi^2 = 1$.
+    An update moves the weights of unit k by $\eta\gamma_k x/\sqrt{D}$ with the *learning signal*
+    $\gamma_k = v_k g'(\lambda_k)\Delta$ and the readout along the slope $g(\lambda_k)\Delta$ of
+    the head. For the square loss the error signal $\Delta = -\partial\ell/\partial\phi$ is
+    $y - \phi$, and $\partial^2\ell/\partial\phi^2 = 1$.
 
     Attributes:
-        drive: $e_{\alpha k} = E[g'(\lambda_k)\Delta]$, shape `(..., C, K)`.
-        noise: $n_{\alpha kl} = E[g'(\lambda_k) g'(\lambda_l) \Delta^2]$, shape `(..., C, K, K)`.
-        stein: $s_{\alpha ki} = E[\partial_{\lambda_i}(g'(\lambda_k)\Delta)]
-            = \delta_{ki} E[g''(\lambda_k)\Delta]
-            - v_i E[g'(\lambda_k) g'(\lambda_i) \partial^2\ell/\partial\phi^2]$,
+        drive: $e_{\alpha k} = E[\gamma_k]$, shape `(..., C, K)`.
+        noise: $n_{\alpha kl} = E[\gamma_k\gamma_l]$, shape `(..., C, K, K)`.
+        stein: $s_{\alpha ki} = E[\partial\gamma_k/\partial\lambda_i]
+            = \delta_{ki} v_k E[g''(\lambda_k)\Delta]
+            - v_k v_i E[g'(\lambda_k) g'(\lambda_i) \partial^2\ell/\partial\phi^2]$,
             shape `(..., C, K, K)`.
         readout: $f_{\alpha k} = E[g(\lambda_k)\Delta]$, shape `(..., C, K)`.
     """
@@ -81,7 +84,7 @@ class Fields(NamedTuple):
 
 
 class Integrator(Component, abc.ABC):
-    """Computes expectations of the error signal over Gaussian local fields.
+    """Computes expectations of the learning signal over Gaussian local fields.
 
     Deterministic: the same arguments give the same numbers. One that samples draws its base points
     once from its own seed, because an adaptive solver cannot control its step on a noisy

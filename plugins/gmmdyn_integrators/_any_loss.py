@@ -103,11 +103,12 @@ class AnyLoss:
             return a * (at_one - at_zero) + b * at_zero
 
         stein = linear(zero.stein, one.stein, alpha.unsqueeze(-1), beta.unsqueeze(-1))
-        stein = stein - bent * fields.readout[..., None, None, :]
+        v = fields.readout.unsqueeze(-2)
+        pairs = v.unsqueeze(-1) * v.unsqueeze(-2)
         return Moments(
-            drive=linear(zero.drive, one.drive, alpha, beta) + drive,
-            noise=noise,
-            stein=stein + torch.diag_embed(self._kinks()),
+            drive=linear(zero.drive, one.drive, alpha, beta) + v * drive,
+            noise=pairs * noise,
+            stein=stein - pairs * bent + torch.diag_embed(v * self._kinks()),
             readout=linear(zero.readout, one.readout, alpha, beta) + readout,
         )
 

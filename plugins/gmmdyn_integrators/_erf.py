@@ -30,7 +30,7 @@ class Closed(NamedTuple):
     """What closed forms give.
 
     Attributes:
-        moments: of the error signal.
+        moments: of the learning signal.
         pmse: shape `(..., C)`.
         slope: E[g'], shape `(..., C, K)`.
     """
@@ -61,10 +61,11 @@ def moments(fields: Fields) -> Closed:
     stir = (q1.diagonal(dim1=-3, dim2=-2).mT * slope1 * v1).sum(-1)  # sum_i v_i Q'_ki E'[g'_i]
     bend = own * (y - (value1 * v1).sum(-1)) - stir
     curvature = -slope * bend
+    pairs = v.unsqueeze(-1) * v1 * slope.unsqueeze(-1) * slope1  # of v_k g'_k v_l g'_l
     found = Moments(
-        drive=slope * (y - (value1 * v1).sum(-1)),
-        noise=slope.unsqueeze(-1) * slope1 * _square(m2, q2, y[..., None, None], v1.unsqueeze(-2)),
-        stein=torch.diag_embed(curvature) - slope.unsqueeze(-1) * slope1 * v1,
+        drive=v * slope * (y - (value1 * v1).sum(-1)),
+        noise=pairs * _square(m2, q2, y[..., None, None], v1.unsqueeze(-2)),
+        stein=torch.diag_embed(v * curvature) - pairs,
         readout=y * value - (both @ v.unsqueeze(-1)).squeeze(-1),
     )
     return Closed(found, 0.5 * _square(m, q, y, v).squeeze(-1), slope)

@@ -102,9 +102,9 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
                 steep = scale[i] * math.exp(-0.5 * argument[i] * argument[i])
                 steep *= math.sqrt(2.0 / math.pi)
                 bend -= v[i] * (m1[k] * value[i] + q1[k, i] * steep)
-                stein[n, k, i] = -v[i] * slope[n, k] * steep
-            drive[n, k] = slope[n, k] * rest
-            stein[n, k, k] -= slope[n, k] * bend
+                stein[n, k, i] = -v[k] * v[i] * slope[n, k] * steep
+            drive[n, k] = v[k] * slope[n, k] * rest
+            stein[n, k, k] -= v[k] * slope[n, k] * bend
             for i in range(k, hidden):
                 weight = slope[n, k] * _tilt(m1, q1, i, m2, q2)
                 _values(m2, q2, scale, argument, value)
@@ -114,5 +114,5 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
                     for b in range(a, hidden):
                         both = v[a] * v[b] * _both(q2, a, b, scale, argument, value)
                         square += both if a == b else 2.0 * both
-                noise[n, k, i] = weight * square
+                noise[n, k, i] = v[k] * v[i] * weight * square
                 noise[n, i, k] = noise[n, k, i]

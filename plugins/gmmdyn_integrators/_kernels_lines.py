@@ -66,7 +66,7 @@ def breaks(start, pace, kinks, places, units, pieces):
 )
 @kept
 def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, total):
-    r"""Write the mean over lines of the integrals of g'_k g'_l Delta² along them.
+    r"""Write the mean over lines of the integrals of v_k g'_k v_l g'_l Delta² along them.
 
     Along a line Delta² has one running integral G. Two units keep their slopes between the breaks
     of either, so that the integral of a pair moves by slope_k slope_l times the growth of G since
@@ -145,7 +145,7 @@ def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, t
                 total[k, other] += steep[k] * steep[other] * growth
     for k in range(hidden):
         for other in range(hidden):
-            total[k, other] /= len(across)
+            total[k, other] *= readout[k] * readout[other] / len(across)
 
 
 @njit(

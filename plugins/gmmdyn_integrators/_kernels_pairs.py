@@ -240,8 +240,15 @@ def moments(
                         - 2.0 * v[k] * (y * pair[12] - v[i] * pair[13])
                         + v[k] * v[k] * pair[14]
                     )
+        for k in range(hidden):
+            drive[n, k] *= v[k]
+            for i in range(hidden):
+                stein[n, k, i] *= v[k]
+                if len(kinks) == 0:
+                    noise[n, k, i] = 2.0 * slopes[0] ** 2 * pmse[n]
+                if len(kinks) == 0 or hidden <= 2:
+                    noise[n, k, i] *= v[k] * v[i]
         if len(kinks) == 0:
-            noise[n, :, :] = 2.0 * slopes[0] ** 2 * pmse[n]
             continue
         if len(across) > 0 and hidden > 2:
             lines_noise(m, factor[n], v, y, kinks, offsets, slopes, along, across, noise[n])

@@ -123,14 +123,14 @@ def on_lines(
     return Lines(edges, slope, v * constant, v * linear)
 
 
-def noise(lines: Lines, labels: Tensor) -> Tensor:
-    r"""Return the mean over lines of the integrals of g'_k g'_l Delta² along them.
+def noise(lines: Lines, fields: Fields) -> Tensor:
+    r"""Return the mean over lines of the integrals of v_k g'_k v_l g'_l Delta² along them.
 
     An average of squares with positive weights: positive semi-definite whatever the lines.
 
     Args:
         lines: the network along lines.
-        labels: y, shape `(C,)`.
+        fields: the distribution of the local fields and the network.
 
     Returns:
         The noise, shape `(..., C, K, K)`.
@@ -139,9 +139,10 @@ def noise(lines: Lines, labels: Tensor) -> Tensor:
     p0 = cdf.diff(dim=-1)  # integrals of s^n phi(s) over each interval, n = 0, 1, 2
     p1 = -dens.diff(dim=-1)
     p2 = p0 - (lines.edges * dens).diff(dim=-1)
-    d0, d1 = labels[:, None, None] - lines.constant.sum(-1), -lines.linear.sum(-1)
+    y = fields.labels.to(lines.edges)[:, None, None]
+    d0, d1 = y - lines.constant.sum(-1), -lines.linear.sum(-1)
     square = (d0**2 * p0 + 2 * d0 * d1 * p1 + d1**2 * p2).clamp_min(0)  # (..., C, S, I)
-    slope = lines.slope.flatten(-3, -2)  # (..., C, S I, K)
+    slope = lines.slope.flatten(-3, -2) * fields.readout[..., None, None, :]  # (..., C, S I, K)
     weighted = slope * square.flatten(-2).unsqueeze(-1)
     mean: Tensor = weighted.mT @ slope / square.shape[-2]
     return mean

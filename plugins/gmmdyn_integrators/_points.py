@@ -1,9 +1,10 @@
-r"""Moments of the error signal as averages over points.
+r"""Moments of the learning signal as averages over points.
 
 Legend: z (S, K) standard normal points; L (..., C, K, K) a factor of the covariance;
 lam (..., C, S, K) local fields; g, dg their activation and its slope; delta (..., C, S) error
-signal; v (..., K) readout. Everything is a matrix product over the points, O(S K²), and no
-four-index integral is ever formed (theory page, "ODEs for the order parameters").
+signal; v (..., K) readout; gamma (..., C, S, K) learning signal v dg delta. Everything is a matrix
+product over the points, O(S K²), and no four-index integral is ever formed (theory page, "ODEs for
+the order parameters").
 """
 
 from __future__ import annotations
@@ -61,16 +62,16 @@ def moments(fields: Fields, z: Tensor, weights: Tensor | None = None) -> Moments
     w = weights.to(lam)
     g, dg = fields.activation(lam), fields.activation.derivative(lam)
     delta = _signal(fields, g)
-    signal = dg * delta.unsqueeze(-1)
-    curvature = _curvature(fields, lam, delta, w)
-    # Stein: the loss's own curvature, which is 1 for the square loss
+    v = fields.readout[..., None, None, :]
+    slope = v * dg
+    gamma = slope * delta.unsqueeze(-1)
+    curvature = v.squeeze(-2) * _curvature(fields, lam, delta, w)
     second = fields.loss.curvature(output_of(fields, g), fields.labels[:, None])
-    bent = dg * (w * second).unsqueeze(-1)
-    stein = -(dg.mT @ bent) * fields.readout[..., None, None, :]
+    bent = slope.mT @ (slope * (w * second).unsqueeze(-1))
     return Moments(
-        drive=w @ signal,
-        noise=signal.mT @ (w.unsqueeze(-1) * signal),
-        stein=stein + torch.diag_embed(curvature),
+        drive=w @ gamma,
+        noise=gamma.mT @ (w.unsqueeze(-1) * gamma),
+        stein=torch.diag_embed(curvature) - bent,
         readout=w @ (g * delta.unsqueeze(-1)),
     )
 

@@ -70,9 +70,9 @@ def moments(pieces: Pieces, fields: Fields) -> Exact:
     curvature = _curvature(pieces, fields, covariance)
     slopes = matrix(SLOPE2, (SLOPE, SLOPE))
     all_moments = Moments(
-        drive=y * single[SLOPE] - applied(matrix(SLOPE_VALUE, (SLOPE, VALUE))),
-        noise=_noise(pieces, found, pair, y, v, pmse),
-        stein=torch.diag_embed(curvature) - slopes * v.unsqueeze(-2),
+        drive=v * (y * single[SLOPE] - applied(matrix(SLOPE_VALUE, (SLOPE, VALUE)))),
+        noise=v.unsqueeze(-1) * v.unsqueeze(-2) * _noise(pieces, found, pair, y, v, pmse),
+        stein=v.unsqueeze(-1) * (torch.diag_embed(curvature) - slopes * v.unsqueeze(-2)),
         readout=y * single[VALUE] - applied(both_values),
     )
     return Exact(all_moments, pmse, single[SLOPE])

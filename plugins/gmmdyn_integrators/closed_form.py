@@ -126,12 +126,12 @@ def _straight_moments(fields: Fields) -> Closed:
     rest = (fields.labels.to(mean) - mean).unsqueeze(-1)  # E[Delta]
     square = rest.squeeze(-1) ** 2 + variance
     wide = torch.ones_like(fields.mean)
-    ones = wide.unsqueeze(-1) * wide.unsqueeze(-2)
+    pairs = (v * wide).unsqueeze(-1) * (v * wide).unsqueeze(-2)
     stir = (fields.covariance @ v.unsqueeze(-1)).squeeze(-1)  # Cov(lambda, phi)/slope
     moments = Moments(
-        drive=slope * rest * wide,
-        noise=slope**2 * square[..., None, None] * ones,
-        stein=-(slope**2) * v.unsqueeze(-2) * ones,
+        drive=slope * rest * v * wide,
+        noise=slope**2 * square[..., None, None] * pairs,
+        stein=-(slope**2) * pairs,
         readout=(offset + slope * fields.mean) * rest - slope**2 * stir,
     )
     return Closed(moments, 0.5 * square, slope * wide)

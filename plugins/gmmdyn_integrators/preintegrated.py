@@ -153,7 +153,7 @@ class PreIntegrated(Integrator):
             along = self.get_buffer("_along").to(fields.mean)
             points = self.get_buffer("_points").to(fields.mean)
             lines = cut(fields, along.unsqueeze(0), points)
-            return found.moments._replace(noise=noise(lines, fields.labels.to(fields.mean)))
+            return found.moments._replace(noise=noise(lines, fields))
         return found.moments
 
     def errors(self, fields: Fields) -> Errors:

@@ -1,14 +1,14 @@
 r"""The closed equations of the overlaps along each mode of the noise, of v and of b.
 
-Legend: eta, kappa the rates; p (C,) priors; B the batch size; e, n, s, f the moments of the error
-signal in each cluster (`Moments`); rho, t, q, r as in `modes.py`. With E = p e and
-S(τ) = Σ_a p_a rho_a(τ) s_a,
+Legend: eta, kappa the rates; p (C,) priors; B the batch size; e, n, s the moments of the learning
+signal and f of the head's slope in each cluster (`Moments`), all that is known of the network; rho,
+t, q, r as in `modes.py`. With E = p e and S(τ) = Σ_a p_a rho_a(τ) s_a,
 
-    dr_bk(τ) = eta v_k [ Σ_a E_ak t_ab(τ) + Σ_i S_ki(τ) r_bi(τ) ] - eta kappa r_bk(τ)
-    A_kl(τ)  = eta v_k [ Σ_a E_ak r_al(τ) + Σ_i S_ki(τ) q_il(τ) ]
+    dr_bk(τ) = eta [ Σ_a E_ak t_ab(τ) + Σ_i S_ki(τ) r_bi(τ) ] - eta kappa r_bk(τ)
+    A_kl(τ)  = eta [ Σ_a E_ak r_al(τ) + Σ_i S_ki(τ) q_il(τ) ]
     N_kl(τ)  = Σ_a p_a n_akl (rho_a(τ) + t_aa(τ)/D)/B + (1 - 1/B) Σ_ab E_ak E_bl t_ab(τ)/D
-    dq(τ)    = A + Aᵀ + eta² v_k v_l N_kl(τ) - 2 eta kappa q
-    dv       = eta Σ_a p_a f_a - eta kappa v,    db = eta v E - eta kappa b
+    dq(τ)    = A + Aᵀ + eta² N_kl(τ) - 2 eta kappa q
+    dv       = eta Σ_a p_a f_a - eta kappa v,    db = eta Σ_a E_a - eta kappa b
 
 The terms t/D are the means' share of |x|²/D and of the squared mean gradient; they vanish as D
 grows when |mu|² ~ D and are of order one when |mu|² ~ D² (high and mixed SNR). A cluster whose
@@ -98,14 +98,14 @@ class Dynamics:
         eta = problem.rate(time).unsqueeze(-1)  # (..., 1)
         fade = eta * problem.weight_decay.unsqueeze(-1)
         cube = (..., None, None)
-        gain = (eta * state.v)[..., None, None, :]
-        dr = gain * (pull + state.r @ stein.mT) - fade[cube] * state.r
-        growth = gain.mT * (drive.mT @ state.r + stein @ state.q)
-        dq = growth + growth.mT + gain.mT * gain * noise - 2 * fade[cube] * state.q
+        rate = eta[cube]
+        dr = rate * (pull + state.r @ stein.mT) - fade[cube] * state.r
+        growth = rate * (drive.mT @ state.r + stein @ state.q)
+        dq = growth + growth.mT + rate**2 * noise - 2 * fade[cube] * state.q
         dv = problem.readout_learns.unsqueeze(-1) * (eta * signal.readout - fade * state.v)
         db = None
         if state.b is not None:
-            db = eta * state.v * drive.sum((-3, -2)) - fade * state.b
+            db = eta * drive.sum((-3, -2)) - fade * state.b
         return State(dq, dr, dv, db)
 
     def errors(self, state: State) -> Errors:

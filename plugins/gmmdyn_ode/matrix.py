@@ -1,17 +1,17 @@
 r"""The closed equations for covariances that differ between clusters and do not commute.
 
-Given the moments of the error signal the weights obey a linear equation with noise, so their law
+Given the moments of the learning signal the weights obey a linear equation with noise, so their law
 stays Gaussian, with mean w̄ and covariance S_kl = <w_k w_lᵀ> - w̄_k w̄_lᵀ, a D by D matrix for each
 pair of units. The fields need no more of it than
 
     m_ak = mu_a·w̄_k / D + b_k,      (Q_a)_kl = [ w̄_kᵀ Omega_a w̄_l + tr(Omega_a S_kl) ] / D,
 
-so that w̄, S, v (and b) are a closed state. With e, n, s, f the moments in each cluster, p the
-priors, B_aki = eta v_k p_a s_aki, and A the KD by KD matrix with blocks A_ki = Σ_a B_aki Omega_a,
+so that w̄, S, v (and b) are a closed state. With e, n, s the moments in each cluster, p the
+priors, B_aki = eta p_a s_aki, and A the KD by KD matrix with blocks A_ki = Σ_a B_aki Omega_a,
 
-    dw̄_k = eta v_k Σ_a p_a e_ak mu_a + Σ_i A_ki w̄_i - eta kappa w̄_k
+    dw̄_k = eta Σ_a p_a e_ak mu_a + Σ_i A_ki w̄_i - eta kappa w̄_k
     dS   = A S + (A S)ᵀ + N - 2 eta kappa S,
-    N_kl = eta² v_k v_l Σ_a p_a n_akl (Omega_a + mu_a mu_aᵀ / D).
+    N_kl = eta² Σ_a p_a n_akl (Omega_a + mu_a mu_aᵀ / D).
 
 S is 0 at given weights; no power of D stands before N, as dt = 1/D is one sample. Everything holds
 block by block (`blocks.py`): for blocks of size d a right-hand side costs K³ d³ multiplications.
@@ -178,13 +178,13 @@ class MatrixDynamics:
         Returns:
             The derivatives, of the shapes of the state.
         """
-        problem, v = self._problem, state.v
+        problem = self._problem
         signal = self._signal(self.fields(state))
         eta = rate_at(problem.knots, problem.rates, time)
         fade = eta * problem.weight_decay
-        drive = eta * v * signal.drive  # (C, K)
-        stein = eta * v[:, None] * signal.stein  # (C, K, K)
-        noise = eta**2 * v[:, None] * v * signal.noise
+        drive = eta * signal.drive  # (C, K)
+        stein = eta * signal.stein  # (C, K, K)
+        noise = eta**2 * signal.noise
         mean, spread = [], []
         parts = zip(problem.blocks, self._inputs, state.mean, state.spread, strict=True)
         for group, inputs, w, s in parts:
@@ -197,7 +197,7 @@ class MatrixDynamics:
             if self._mean_share:
                 change += self._mean_share * _outer(pull.flatten(1))
             spread.append(change)
-        dv = problem.readout_learns * (eta * signal.readout - fade * v)
+        dv = problem.readout_learns * (eta * signal.readout - fade * state.v)
         db = None if state.b is None else drive.sum(0) - fade * state.b
         return MatrixState(tuple(mean), tuple(spread), dv, db)
 

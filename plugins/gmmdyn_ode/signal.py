@@ -1,4 +1,4 @@
-"""What the fields of a cluster do to the weights: averages of the error signal over its labels.
+"""What the fields of a cluster do to the weights: averages of the learning signal over its labels.
 
 The one place that knows of label noise and of mini-batches; each form of the equations says what
 the averages act on.

@@ -70,15 +70,16 @@ def test_zero_means_give_the_arcsine_formulas():
         for k in range(3):
             readout = -sum(v[i] * g_g(k, i) for i in range(3))
             np.testing.assert_allclose(found.readout[cluster, k], readout, atol=1e-13)
-            drive = y * np.sqrt(2 / np.pi / (1 + q[k, k]))
+            drive = v[k] * y * np.sqrt(2 / np.pi / (1 + q[k, k]))
             np.testing.assert_allclose(found.drive[cluster, k], drive, atol=1e-13)
             for n in range(3):
                 noise = y**2 * dg_dg(k, n) + sum(
                     v[i] * v[j] * i4(k, n, i, j) for i in range(3) for j in range(3)
                 )
+                noise *= v[k] * v[n]
                 np.testing.assert_allclose(found.noise[cluster, k, n], noise, atol=1e-13)
                 if n != k:
-                    stein = -v[n] * dg_dg(k, n)
+                    stein = -v[k] * v[n] * dg_dg(k, n)
                     np.testing.assert_allclose(found.stein[cluster, k, n], stein, atol=1e-13)
 
 
@@ -197,14 +198,14 @@ def test_moments_of_the_logistic_loss_of_one_unit(name, activation):
             return p * (1 - p)
 
         wanted = {
-            "drive": mean(lambda x: at(dg)(x) * delta(x)),
-            "noise": mean(lambda x: (at(dg)(x) * delta(x)) ** 2),
+            "drive": v * mean(lambda x: at(dg)(x) * delta(x)),
+            "noise": v**2 * mean(lambda x: (at(dg)(x) * delta(x)) ** 2),
             "readout": mean(lambda x: at(g)(x) * delta(x)),
         }
         curved = mean(lambda x: at(g.second_derivative)(x) * delta(x))
         if activation == "relu":
             curved = delta(0.0) * np.exp(-0.5 * (m / s) ** 2) / (s * np.sqrt(2 * np.pi))
-        wanted["stein"] = curved - v * mean(lambda x: at(dg)(x) ** 2 * bent(x))
+        wanted["stein"] = v * (curved - v * mean(lambda x: at(dg)(x) ** 2 * bent(x)))
         for part, value in wanted.items():
             ours = getattr(found, part)[cluster].squeeze()
             np.testing.assert_allclose(ours, value, atol=tolerance)

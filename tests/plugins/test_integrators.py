@@ -207,7 +207,7 @@ def test_the_drift_of_two_units_is_exact():
         for k in range(2):
             i = 1 - k
             up = norm.cdf(m[k] / np.sqrt(q[k, k]))
-            drive = y * up - v[k] * single[k] - v[i] * over_first(k, lambda x: 1.0)
+            drive = v[k] * (y * up - v[k] * single[k] - v[i] * over_first(k, lambda x: 1.0))
             np.testing.assert_allclose(moments.drive[cluster, k], drive, atol=1e-9)
             readout = y * single[k] - v[k] * squares[k] - v[i] * both
             np.testing.assert_allclose(moments.readout[cluster, k], readout, atol=1e-9)
@@ -217,7 +217,8 @@ def test_the_drift_of_two_units_is_exact():
         np.testing.assert_allclose(errors.pmse[cluster], pmse, atol=1e-9)
         together = multivariate_normal(m, q).cdf([0, 0])
         together += 1 - norm.cdf(-m[0] / q[0, 0] ** 0.5) - norm.cdf(-m[1] / q[1, 1] ** 0.5)
-        np.testing.assert_allclose(moments.stein[cluster, 0, 1], -v[1] * together, atol=1e-6)
+        stein = -v[0] * v[1] * together
+        np.testing.assert_allclose(moments.stein[cluster, 0, 1], stein, atol=1e-6)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
@@ -237,7 +238,7 @@ def test_what_parts_two_merging_units_is_positive_and_of_first_order(compiled):
             v.requires_grad_()
         labels = torch.tensor([1.0, -1.0], dtype=torch.float64)
         fields = Fields(mean, covariance, v, labels, gd.activation("relu"))
-        noise = rule.moments(fields).noise.detach()
+        noise = (rule.moments(fields).noise / (v[:, None] * v)).detach()
         parts.append((noise[:, 0, 0] - 2 * noise[:, 0, 1] + noise[:, 1, 1]) / angle)
     scaled = torch.stack(parts)
     assert bool((scaled > 0).all())
@@ -260,11 +261,12 @@ def test_one_unit_is_exact():
     moments, errors = found.moments(problem), found.errors(problem)
     p, density = norm.cdf(m / s), norm.pdf(m / s)
     first, second = m * p + s * density, (m**2 + s**2) * p + m * s * density
-    np.testing.assert_allclose(moments.drive.item(), p - v * first)
+    np.testing.assert_allclose(moments.drive.item(), v * (p - v * first))
     np.testing.assert_allclose(moments.readout.item(), first - v * second)
-    np.testing.assert_allclose(moments.noise.item(), p - 2 * v * first + v**2 * second)
+    noise = v**2 * (p - 2 * v * first + v**2 * second)
+    np.testing.assert_allclose(moments.noise.item(), noise)
     # g'' is a spike at 0, where the output is 0 and Delta is y = 1.
-    np.testing.assert_allclose(moments.stein.item(), density / s - v * p)
+    np.testing.assert_allclose(moments.stein.item(), v * (density / s - v * p))
     np.testing.assert_allclose(errors.pmse.item(), 0.5 * (1 - 2 * v * first + v**2 * second))
     # The label is +1 and the output 0 or positive.
     np.testing.assert_allclose(errors.classification_error.item(), (1 - p) / 2)
@@ -292,7 +294,7 @@ def test_lines_are_smooth_in_the_state():
 
 @pytest.mark.parametrize("name", ["monte-carlo", "preintegrated", "sobol"])
 def test_identical_units_and_frozen_units_are_no_special_case(name):
-    """K = 2 identical units with readouts v/2 each are one unit with readout v."""
+    """K = 2 identical units with readouts v/2 each are one unit with readout v, in halves."""
     integrator = gd.integrator(name)
     one = Fields(
         mean=torch.tensor([[0.3]], dtype=torch.float64),
@@ -311,12 +313,38 @@ def test_identical_units_and_frozen_units_are_no_special_case(name):
     integrator.prepare(2)
     double = integrator.moments(two)
     for k in range(2):
-        torch.testing.assert_close(double.drive[:, k], single.drive[:, 0], atol=2e-2, rtol=0)
-        total = double.stein[:, k].sum(-1)
+        drive, total = 2 * double.drive[:, k], 2 * double.stein[:, k].sum(-1)
+        torch.testing.assert_close(drive, single.drive[:, 0], atol=2e-2, rtol=0)
         torch.testing.assert_close(total, single.stein[:, 0, 0], atol=3e-2, rtol=0)
     dead = two._replace(covariance=torch.zeros(1, 2, 2, dtype=torch.float64))
     for part in integrator.moments(dead):
         assert bool(torch.isfinite(part).all())
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("closed-form", "erf"), ("preintegrated", "relu"), ("sobol", "relu"), ("sobol", "erf")],
+)
+def test_moments_keep_their_digits_however_small_a_readout(name, activation):
+    """The learning signal of a unit is its readout times what the other units make of it."""
+    integrator = gd.integrator(name)
+    integrator.prepare(4)
+    problem = fields(activation, 4)
+
+    def by_readout(small):
+        v = torch.tensor([0.8, -1.1, small, 0.0], dtype=torch.float64)
+        found = integrator.moments(problem._replace(readout=v))
+        for part in (found.drive[:, 3], found.stein[:, 3], found.noise[:, 3]):
+            assert bool((part == 0).all())
+        return (
+            found.drive[:, 2] / small,
+            found.stein[:, 2, 2] / small,
+            found.noise[:, 2, :2] / small,
+            found.noise[:, 2, 2] / small**2,
+        )
+
+    for one, other in zip(by_readout(1e-12), by_readout(1e-30), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=0)
 
 
 @pytest.mark.parametrize("name", ["monte-carlo", "preintegrated", "sobol"])

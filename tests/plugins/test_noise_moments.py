@@ -1,4 +1,4 @@
-"""The noise moments n = E[g'_k g'_l Δ²]: second moments, so positive semi-definite, always."""
+"""The noise moments n = E[γ_k γ_l], γ_k = v_k g'_k Δ: second moments, so always positive."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_stated_error_of_the_noise_holds(activation):
 
 
 def test_what_parts_merging_units_is_right_to_a_few_per_cent():
-    """uᵀ n u for u = (1, -1) on two units at a small angle: E[(g'_1 - g'_2)² Δ²].
+    """uᵀ n u for u = (1/v_1, -1/v_2) on two units at a small angle: E[(g'_1 - g'_2)² Δ²].
 
     ReLU units differ on the wedge between their kinks alone, where Delta does not see them, so
     that the exact value to first order in the angle is the density of the field at its kink times
@@ -110,7 +110,7 @@ def test_what_parts_merging_units_is_right_to_a_few_per_cent():
         activation=gd.activation("relu"),
     )
     noise = noise_of(gd.integrator("preintegrated", log2_lines=12), fields)[0].numpy()
-    u = np.array([1.0, -1.0, 0, 0, 0])
+    u = np.array([1.0, -1.0, 0, 0, 0]) / readout
     # Inputs on the hyperplane of the first unit's kink.
     x = centre + np.sqrt(0.3) * rng.standard_normal((400_000, 6))
     w = base[0]

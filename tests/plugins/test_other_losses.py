@@ -156,9 +156,9 @@ def test_nodes_follow_a_steep_output(steepness):
 
     found = prepared(1).moments(problem)
     wanted = mean(lambda x: -1 / (1 + np.exp(-v * x)))
-    np.testing.assert_allclose(found.drive.item(), wanted, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.drive.item() / v, wanted, rtol=0, atol=1e-9)
     wanted = mean(lambda x: 1 / (1 + np.exp(-v * x)) ** 2)
-    np.testing.assert_allclose(found.noise.item(), wanted, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(found.noise.item() / v**2, wanted, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("hidden", [2, 4])
@@ -243,7 +243,8 @@ def test_units_without_variance_stay_at_their_means():
     output = g @ problem.readout
     delta = LOGISTIC.signal(output, problem.labels).unsqueeze(-1)
     slope = problem.activation.derivative(problem.mean)
-    torch.testing.assert_close(found.drive, slope * delta, rtol=0, atol=1e-10)
+    drive = problem.readout * slope * delta
+    torch.testing.assert_close(found.drive, drive, rtol=0, atol=1e-10)
     torch.testing.assert_close(found.readout, g * delta, rtol=0, atol=1e-10)
     value = LOGISTIC.value(output, problem.labels)
     torch.testing.assert_close(errors.loss, value, rtol=0, atol=1e-10)

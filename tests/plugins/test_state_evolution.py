@@ -52,7 +52,7 @@ def identity_gap(experiment, trajectory, infinite=False):
     noise = torch.einsum("a,a,akk->k", mixture.priors, lengths, integrator.moments(fields).noise)
     rate = algorithm.learning_rate / (2 * algorithm.weight_decay)
     q = state.Q.diagonal()
-    return float(((q - state.v**2 - rate * state.v**2 * noise) / q).abs().max())
+    return float(((q - state.v**2 - rate * noise) / q).abs().max())
 
 
 @pytest.mark.parametrize(
