@@ -12,8 +12,7 @@ from torch import Tensor
 from gmmdyn import OrderParameters
 from gmmdyn_ode.coordinates import Weights
 from gmmdyn_ode.problem import Problem
-from gmmdyn_ode.state import State
-from gmmdyn_ode.units import embedded, unit_sizes, units_of
+from gmmdyn_ode.state import State, embedded, unit_sizes, units_of
 
 # The size of a unit, the root of Q_kk + v_k², below which it is gone if it shrinks.
 _GONE = 1e-8
@@ -72,11 +71,6 @@ class Identity:
         return False
 
 
-def identity(state: Tensor, rates: Tensor) -> Identity:
-    """Make the chart that is the state itself."""
-    return Identity()
-
-
 @final
 class WeightChart:
     """The fewest weights that have the overlaps, for a problem with a single mode of the noise.
@@ -92,30 +86,30 @@ class WeightChart:
 
     def __init__(self, problem: Problem, flat: Tensor, rates: Tensor) -> None:
         self._start = problem.initial
-        state, moving = _overlaps(self._start.unpack(flat)), _overlaps(self._start.unpack(rates))
+        state, moving = self._order(flat), self._order(rates)
         size = unit_sizes(state)
         # Half of d(size²)/dt; a unit whose rates are no smaller than itself does not just fade.
         change = moving.Q.diagonal() / 2 + state.v * moving.v
         if state.b is not None and moving.b is not None:
             change = change + state.b * moving.b
         fades = (change <= 0) & (moving.v.abs() <= size)
-        self._kept = torch.nonzero(~((size < _GONE) & fades))[:, 0]
-        self._watched = (size >= _GONE)[self._kept]
-        left = units_of(state, self._kept)
+        self._present = torch.nonzero(~((size < _GONE) & fades))[:, 0]
+        self._watched = (size >= _GONE)[self._present]
+        left = units_of(state, self._present)
         self._weights = Weights(problem.overlaps.squeeze(-3), left)
 
     def enter(self, flat: Tensor) -> Tensor:
         """Return the weights of one state."""
-        return self._weights.encoded(units_of(_overlaps(self._start.unpack(flat)), self._kept))
+        return self._weights.encoded(units_of(self._order(flat), self._present))
 
     def leave(self, x: Tensor) -> Tensor:
         """Return the states of weights."""
-        order = embedded(self._weights.decoded(x), self._kept, self._start.v.shape[-1])
-        return State(order.Q.unsqueeze(-3), order.R.unsqueeze(-3), order.v, order.b).pack()
+        order = embedded(self._weights.decoded(x), self._present, self._start.v.shape[-1])
+        return State.isotropic(order).pack()
 
     def rates(self, x: Tensor, flat: Tensor) -> Tensor:
         """Return the rates of weights."""
-        return self._weights.moved(x, units_of(_overlaps(self._start.unpack(flat)), self._kept))
+        return self._weights.moved(x, units_of(self._order(flat), self._present))
 
     def scale(self, x: Tensor) -> Tensor:
         """Return the size of the unit that each weight belongs to."""
@@ -127,18 +121,17 @@ class WeightChart:
         vanished = bool(((size < _GONE) & self._watched).any())
         return vanished or self._weights.disordered(x)
 
+    def _order(self, flat: Tensor) -> OrderParameters:
+        return self._start.unpack(flat).order_parameters()
 
-def _overlaps(state: State) -> OrderParameters:
-    return OrderParameters(Q=state.q.squeeze(-3), R=state.r.squeeze(-3), v=state.v, b=state.b)
 
-
-def chart_of(problem: Problem) -> MakeChart:
-    """Return the coordinates for a problem.
+def chart_of(problem: Problem) -> MakeChart | None:
+    """Return the coordinates in which a problem is smooth.
 
     Args:
         problem: without batch shape.
 
     Returns:
-        Makes the weights, if the noise is isotropic; the state itself has to serve otherwise.
+        Makes the weights, if the noise is isotropic; None where the state itself has to serve.
     """
-    return partial(WeightChart, problem) if problem.share.shape[-1] == 1 else identity
+    return partial(WeightChart, problem) if problem.share.shape[-1] == 1 else None

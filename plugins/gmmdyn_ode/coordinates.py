@@ -11,7 +11,7 @@ from scipy.linalg import qr
 from torch import Tensor
 
 from gmmdyn import OrderParameters
-from gmmdyn_ode.units import units_of
+from gmmdyn_ode.state import units_of
 
 # Units that are exactly one are parted by this share of the largest norm. The noise parts them
 # further, and without it the first step would be infinite: a distance grows like sqrt(t) from 0.

@@ -1,11 +1,13 @@
-"""Solutions as functions of tensors, with gradients."""
+"""Solutions by torchdiffeq: with gradients, with fixed steps and by its own adaptive methods."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
@@ -15,7 +17,19 @@ from gmmdyn.interfaces import Integrator
 from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.recording import record
-from gmmdyn_ode.solver import ADAPTIVE, FIXED, increasing, landing
+from gmmdyn_ode.solver import (
+    ADAPTIVE,
+    BLOW_UP,
+    FIXED,
+    Function,
+    RightHandSide,
+    Settings,
+    Solution,
+    StoppedError,
+    bound_of,
+    increasing,
+    why_stuck,
+)
 
 
 class Flow(NamedTuple):
@@ -90,7 +104,7 @@ def flow(
         rtol=checks.number("rtol", rtol, above=0),
         atol=checks.number("atol", atol, above=0),
         method=method,
-        options={**landing(grid, step, problem.knots), **({} if step else {"norm": _worst})},
+        options={**_ends(grid, step, problem.knots), **({} if step else {"norm": _worst})},
     )
     curves = record(states, start, dynamics).curves
     return Flow(
@@ -103,3 +117,95 @@ def flow(
 def _worst(error: Tensor) -> Tensor:
     """The largest over the batch of the root mean square over a state."""
     return error.square().mean(-1).sqrt().max()
+
+
+def integrate_with_torchdiffeq(
+    function: Function,
+    initial: Tensor,
+    times: Tensor,
+    settings: Settings,
+    kinks: Tensor,
+    sizes: list[int],
+) -> Solution:
+    """Solve y' = function(t, y) without gradients, up to a number of evaluations.
+
+    Args:
+        function: the right-hand side at a time and a flat state.
+        initial: the state at `times[0]`, shape `(n,)`.
+        times: strictly increasing, shape `(T,)`, float64.
+        settings: how to integrate; the method is one of `ADAPTIVE` or `FIXED`.
+        kinks: times at which the right-hand side is not smooth in t, shape `(m,)`; a step ends on
+            each.
+        sizes: lengths of the parts of a state; the tolerances hold for the root mean square of
+            each.
+
+    Returns:
+        The states at all times, or up to where the solver was stopped.
+    """
+    if times.numel() == 1:
+        return Solution([initial], 0)
+    field = _Field(function, initial, times.tolist(), settings.max_evaluations)
+    options = _ends(times, settings.step, kinks)
+    if settings.step is None and len(sizes) > 1:
+        options["norm"] = partial(_largest_part, sizes)
+    tolerances = {"rtol": settings.rtol, "atol": settings.atol}
+    states, stopped = field.states, None
+    try:
+        found = odeint(field, initial, times, method=settings.method, options=options, **tolerances)
+        states = list(found)
+    except StoppedError as error:
+        stopped = error
+    except AssertionError:  # torchdiffeq's "underflow in dt"
+        time, state = field.last
+        stopped = StoppedError(float(time), *why_stuck(state, field.bound))
+    return Solution(states, field.evaluations, stopped)
+
+
+class _Field:
+    """A right-hand side that keeps the states at recorded times, should the solver be stopped."""
+
+    def __init__(self, function: Function, initial: Tensor, times: list[float], limit: int) -> None:
+        self._right_hand_side = RightHandSide(function, limit)
+        self._times = times
+        self.states: list[Tensor] = []
+        self.bound = bound_of(initial)
+        self.last = torch.tensor(times[0]), initial
+
+    @property
+    def evaluations(self) -> int:
+        return self._right_hand_side.evaluations
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        return self._right_hand_side.rates(t, y)
+
+    def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
+        """Keep the state at the start of a step if that is a recorded time (torchdiffeq's hook)."""
+        self.last = t0, y0
+        if bool((y0.abs().amax(-1) > self.bound).any()):
+            raise StoppedError(float(t0), *BLOW_UP)
+        position = len(self.states)
+        if position < len(self._times) and float(t0) >= self._times[position]:
+            self.states.append(y0.clone())
+
+
+def _ends(times: Tensor, step: float | None, kinks: Tensor) -> dict[str, Any]:
+    """Return torchdiffeq's options that make a step end on each recorded time and each kink."""
+    inside = kinks[(kinks > times[0]) & (kinks < times[-1])].detach()
+    ends = torch.unique(torch.cat([times[1:], inside]))
+    if step is None:
+        # The dense output is of low order.
+        return {"step_t": ends}
+    # Steps of one length, no longer than `step`, from one end to the next.
+    grid = [times[:1]]
+    for start, stop in zip([float(times[0]), *ends.tolist()], ends.tolist(), strict=False):
+        count = max(1, int(-(-(stop - start) // step)))
+        grid.append(torch.linspace(start, stop, count + 1, dtype=times.dtype)[1:])
+    return {"grid_constructor": lambda *_: torch.cat(grid)}
+
+
+def _largest_part(sizes: list[int], value: Tensor) -> Tensor:
+    """Return the largest root mean square of the parts of a vector, or the size of a number."""
+    if value.ndim == 0:
+        return value.abs()
+    parts = torch.split_with_sizes(value, sizes)
+    return torch.stack([part.square().mean().sqrt() for part in parts]).max()

@@ -14,80 +14,57 @@ priors, B_aki = eta p_a s_aki, and A the KD by KD matrix with blocks A_ki = Σ_a
     N_kl = eta² Σ_a p_a n_akl (Omega_a + mu_a mu_aᵀ / D).
 
 S is 0 at given weights; no power of D stands before N, as dt = 1/D is one sample. Everything holds
-block by block (`blocks.py`): for blocks of size d a right-hand side costs K³ d³ multiplications.
+block by block (`noise.py`): for blocks of size d a right-hand side costs K³ d³ multiplications.
 A mini-batch of B samples divides N by B and adds the squared mean gradient, as in `dynamics.py`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, final
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
-from gmmdyn import Loss, OnlineSGD, OrderParameters
+from gmmdyn import OnlineSGD, OrderParameters
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.interfaces import (
-    Activation,
-    Errors,
-    Fields,
-    GaussianMixture,
-    Integrator,
-    TwoLayerNetwork,
-)
-from gmmdyn_ode.blocks import Blocks, blocks_of
-from gmmdyn_ode.matrix_state import MatrixState
-from gmmdyn_ode.parts import settings_of
-from gmmdyn_ode.rates import rate_at
+from gmmdyn.interfaces import Errors, Fields, GaussianMixture, Integrator, TwoLayerNetwork
+from gmmdyn_ode.noise import Blocks
+from gmmdyn_ode.parameters import Parameters, parameters_of
 from gmmdyn_ode.signal import ErrorSignal
+from gmmdyn_ode.state import MatrixState
 
 # Hidden units times the size of a block: S has this many rows, and 2,000 of them take minutes.
 _LARGEST = 2000
 
 
-class MatrixProblem(NamedTuple):
-    """All that the equations depend on; but for the blocks as in `Problem`, without batch shape.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MatrixProblem(Parameters):
+    """All that the equations depend on, without batch shape.
 
     Attributes:
-        blocks: of the mixture.
-        initial: where the dynamics starts.
+        blocks: of the mixture, each size with the covariances of all clusters.
         dim: D.
-        inverse_dim: 1/D, or 0 to leave out the means' share of the products of inputs, shape `()`.
-        priors: shape `(C,)`.
-        knots: of the learning rate, shape `(n,)`.
-        rates: at the knots, shape `(n,)`.
-        weight_decay: shape `()`.
-        readout_learns: shape `()`.
-        batch_size: shape `()`.
-        label_noise: shape `()`.
-        labels: shape `(C,)`.
-        activation: of the hidden units.
-        loss: what is minimised.
+        initial: where the dynamics starts.
     """
 
     blocks: tuple[Blocks, ...]
-    initial: MatrixState
     dim: int
-    inverse_dim: Tensor
-    priors: Tensor
-    knots: Tensor
-    rates: Tensor
-    weight_decay: Tensor
-    readout_learns: Tensor
-    batch_size: Tensor
-    label_noise: Tensor
-    labels: Tensor
-    activation: Activation
-    loss: Loss
+    initial: MatrixState
 
     @classmethod
     def of(
-        cls, mixture: GaussianMixture, network: TwoLayerNetwork, algorithm: OnlineSGD
+        cls,
+        mixture: GaussianMixture,
+        blocks: tuple[Blocks, ...],
+        network: TwoLayerNetwork,
+        algorithm: OnlineSGD,
     ) -> MatrixProblem:
         """Return the problem of an experiment, starting from the weights of the network.
 
         Args:
             mixture: with any covariances.
+            blocks: of its noise.
             network: the network.
             algorithm: the learning algorithm.
 
@@ -97,9 +74,13 @@ class MatrixProblem(NamedTuple):
         Raises:
             IncompatibleError: if the matrices would be too large.
         """
-        check_size(mixture, network)
-        blocks = blocks_of(mixture)
+        check_size(blocks, network)
         weights = network.first_layer.detach().double().cpu()
+        clusters = len(mixture.labels)
+        blocks = tuple(
+            group._replace(covariances=group.covariances.expand(clusters, -1, -1, -1))
+            for group in blocks
+        )
         mean = tuple(torch.einsum("kD,nDd->nkd", weights, group.basis) for group in blocks)
         sizes = [(len(w), w[0].numel()) for w in mean]
         initial = MatrixState(
@@ -108,21 +89,21 @@ class MatrixProblem(NamedTuple):
             network.readout.detach().double().cpu(),
             None if network.bias is None else network.bias.detach().double().cpu(),
         )
-        settings = settings_of(mixture, network, algorithm)
-        return cls(blocks=blocks, initial=initial, dim=mixture.dim, **settings)
+        parameters = parameters_of(mixture, network, algorithm)
+        return cls(blocks=blocks, dim=mixture.dim, initial=initial, **parameters)
 
 
-def check_size(mixture: GaussianMixture, network: TwoLayerNetwork) -> None:
+def check_size(blocks: tuple[Blocks, ...], network: TwoLayerNetwork) -> None:
     """Refuse what would take too long.
 
     Args:
-        mixture: with any covariances.
+        blocks: of the noise of a mixture.
         network: the network.
 
     Raises:
         IncompatibleError: if the matrices would be too large.
     """
-    size = blocks_of(mixture)[-1].size
+    size = blocks[-1].size
     if network.hidden * size > _LARGEST:
         raise IncompatibleError(
             "the theory `ode` follows covariances that do not commute in matrices with K D rows, "
@@ -180,7 +161,7 @@ class MatrixDynamics:
         """
         problem = self._problem
         signal = self._signal(self.fields(state))
-        eta = rate_at(problem.knots, problem.rates, time)
+        eta = problem.rate(time)
         fade = eta * problem.weight_decay
         drive = eta * signal.drive  # (C, K)
         stein = eta * signal.stein  # (C, K, K)

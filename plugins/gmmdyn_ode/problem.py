@@ -6,42 +6,28 @@ gradients they make a solution differentiable in each of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn import Loss, OnlineSGD, OrderParameters
+from gmmdyn import OnlineSGD, OrderParameters
 from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture, Network, TwoLayerNetwork
-from gmmdyn_ode.modes import Modes, modes_of
-from gmmdyn_ode.parts import parts_of, settings_of
-from gmmdyn_ode.rates import rate_at
+from gmmdyn_ode.noise import Modes, noise_of
+from gmmdyn_ode.parameters import Parameters, described, parameters_of
 from gmmdyn_ode.state import State
 
 NOT_ENOUGH = (
     "Q, R and v do not fix the state when noise differs between directions; start the theory from "
     "the weights of a network instead."
 )
-# Dimensions of each tensor beyond those of the batch.
-_OWN: Mapping[str, int] = {
-    "share": 1,
-    "variances": 2,
-    "overlaps": 3,
-    "inverse_dim": 0,
-    "priors": 1,
-    "knots": 1,
-    "rates": 1,
-    "weight_decay": 0,
-    "readout_learns": 0,
-    "batch_size": 0,
-    "label_noise": 0,
-}
 
 
-class Problem(NamedTuple):
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Problem(Parameters):
     r"""All that the equations depend on; a leading `...` is any batch shape.
 
     Everything but the labels is float64 and may have leading dimensions and a gradient:
@@ -53,7 +39,7 @@ class Problem(NamedTuple):
         variances: of the noise in each cluster along each mode, shape `(..., C, M)`, or
             `(..., 1, M)` if clusters share them.
         overlaps: of the means along each mode, shape `(..., M, C, C)`.
-        inverse_dim: 1/D, shape `(...)`.
+        inverse_dim: 1/D, shape `(...)`; 0 leaves out the means' share of the products of inputs.
         priors: probabilities of the clusters, shape `(..., C)`.
         knots: times between which the learning rate is linear, shape `(..., n)`.
         rates: $\eta$ at the knots, shape `(..., n)`; constant beyond them.
@@ -67,21 +53,10 @@ class Problem(NamedTuple):
         loss: what is minimised.
     """
 
-    share: Tensor
-    variances: Tensor
-    overlaps: Tensor
-    inverse_dim: Tensor
-    priors: Tensor
-    knots: Tensor
-    rates: Tensor
-    weight_decay: Tensor
-    readout_learns: Tensor
-    batch_size: Tensor
-    label_noise: Tensor
+    share: Tensor = field(metadata={"dims": 1})
+    variances: Tensor = field(metadata={"dims": 2})
+    overlaps: Tensor = field(metadata={"dims": 3})
     initial: State
-    labels: Tensor
-    activation: Activation
-    loss: Loss
 
     @classmethod
     def of(
@@ -106,21 +81,31 @@ class Problem(NamedTuple):
             IncompatibleError: if the equations do not describe it.
             ShapeError: if shapes do not fit together.
         """
-        mixture, two_layer = parts_of(data_model, network, algorithm)
-        modes = modes_of(mixture)
+        mixture, two_layer = described(data_model, network, algorithm)
+        modes = noise_of(mixture)
+        if not isinstance(modes, Modes):
+            raise IncompatibleError(
+                "the covariances of this mixture do not commute, so that its noise has no modes; "
+                "the theory `ode` solves it in matrices."
+            )
         return cls(
             share=modes.share,
             variances=modes.variances,
             overlaps=modes.overlaps,
             initial=_start(mixture, modes, two_layer, initial),
-            **settings_of(mixture, two_layer, algorithm),
+            **parameters_of(mixture, two_layer, algorithm),
         )
+
+    @property
+    def _tensors(self) -> dict[str, tuple[Tensor, int]]:
+        """The tensors that can have a batch shape, and their dimensions beyond it."""
+        known = ((f.name, f.metadata.get("dims")) for f in fields(self))
+        return {name: (getattr(self, name), own) for name, own in known if own is not None}
 
     @property
     def batch_shape(self) -> torch.Size:
         """The leading dimensions of all tensors, broadcast."""
-        shapes = [getattr(self, name).shape for name in _OWN]
-        leading = [s[: len(s) - own] for s, own in zip(shapes, _OWN.values(), strict=True)]
+        leading = [value.shape[: value.ndim - own] for value, own in self._tensors.values()]
         return torch.Size(np.broadcast_shapes(*leading, self.initial.v.shape[:-1]))
 
     def mapped(self, function: Callable[[Tensor, int], Tensor]) -> Problem:
@@ -136,9 +121,7 @@ class Problem(NamedTuple):
         initial = State(
             function(q, 3), function(r, 3), function(v, 1), None if b is None else function(b, 1)
         )
-        changed: dict[str, Any] = {
-            name: function(getattr(self, name), own) for name, own in _OWN.items()
-        }
+        changed = {name: function(*of_name) for name, of_name in self._tensors.items()}
         return self._replace(initial=initial, **changed)
 
     def to(self, device: torch.device | str) -> Problem:
@@ -164,34 +147,25 @@ class Problem(NamedTuple):
             The batch.
         """
         first, *_ = problems
-        joined: dict[str, Any] = {
-            name: torch.stack([getattr(problem, name) for problem in problems]) for name in _OWN
+        joined = {
+            name: torch.stack([getattr(problem, name) for problem in problems])
+            for name in first._tensors
         }
         q, r, v, *b = (
             torch.stack(parts)
             for parts in zip(*(problem.initial for problem in problems), strict=True)
             if parts[0] is not None
         )
-        return first._replace(initial=State(q, r, v, b[0] if b else None), **joined)
+        initial = State(q, r, v, b[0] if b else None)
+        return first._replace(initial=initial, **joined)
 
     @property
     def kind(self) -> tuple[object, ...]:
         """What problems must have in common to be stacked."""
-        shapes = tuple(getattr(self, name).shape for name in _OWN)
+        shapes = tuple(value.shape for value, _ in self._tensors.values())
         starts = tuple(None if part is None else part.shape for part in self.initial)
         labels = (*self.labels.tolist(),)
         return (_same(self.activation), self.loss, labels, starts, shapes)
-
-    def rate(self, time: Tensor | float) -> Tensor:
-        r"""Return $\eta(t)$.
-
-        Args:
-            time: t, shape `()` or that of the batch.
-
-        Returns:
-            The rates, of the batch shape.
-        """
-        return rate_at(self.knots, self.rates, time)
 
 
 def _same(activation: Activation) -> object:
@@ -222,5 +196,4 @@ def _start(
         )
     if len(modes.share) > 1:
         raise IncompatibleError(NOT_ENOUGH)
-    state = initial.to(dtype=torch.float64, device="cpu")
-    return State(state.Q.unsqueeze(-3), state.R.unsqueeze(-3), state.v, state.b)
+    return State.isotropic(initial.to(dtype=torch.float64, device="cpu"))

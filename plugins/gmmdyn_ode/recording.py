@@ -3,18 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
-from gmmdyn import Trajectory
+from gmmdyn import OrderParameters, Trajectory
 from gmmdyn.errors import ConvergenceError
-from gmmdyn.interfaces import Integrator
-from gmmdyn_ode.equations import Equations, S
-from gmmdyn_ode.solver import Options, StoppedError
+from gmmdyn.interfaces import Errors
+from gmmdyn_ode.solver import StoppedError
 
 _ERRORS = ("pmse", "classification_error", "tie_rate", "loss")
+
+
+class Packed(Protocol):
+    """A state that a solver can take as one vector."""
+
+    def pack(self) -> Tensor:
+        """Return the vector."""
+        ...
+
+    def unpack(self, flat: Tensor) -> Self:
+        """Return the state that another vector stands for."""
+        ...
+
+
+S = TypeVar("S", bound=Packed)
+
+
+class Equations(Protocol[S]):
+    """The right-hand side and what is measured, as functions of time and state."""
+
+    def derivative(self, time: Tensor | float, state: S) -> S:
+        """Return the time derivatives of a state."""
+        ...
+
+    def errors(self, state: S) -> Errors:
+        """Return the errors at a state, averaged over clusters."""
+        ...
+
+    def overlaps(self, state: S) -> OrderParameters:
+        """Return Q, R, v (and b) of a state."""
+        ...
 
 
 class Record(NamedTuple):
@@ -66,35 +96,15 @@ def record(states: Iterable[Tensor], start: S, equations: Equations[S]) -> Recor
     return Record(curves, spread)
 
 
-def described(integrator: Integrator, options: Options, reason: str) -> dict[str, Any]:
-    """Return what a trajectory says of its solver.
-
-    Args:
-        integrator: which was taken.
-        options: how it was solved.
-        reason: why this integrator.
-
-    Returns:
-        Entries of the metadata.
-    """
-    spec = integrator.spec
-    return {
-        **options._asdict(),
-        "integrator": spec.name if spec else type(integrator).__name__,
-        "integrator_reason": reason,
-        "integration_error": integrator.relative_error,
-    }
-
-
 def concluded(
-    times: Tensor, found: Record | None, about: Mapping[str, Any], stopped: StoppedError | None
+    times: Tensor, found: Record | None, solver: Mapping[str, Any], stopped: StoppedError | None
 ) -> Trajectory | ConvergenceError:
     """Return what a solve comes to.
 
     Args:
         times: recorded, shape `(T,)`.
         found: the curves at these times, or None if there were none.
-        about: how it was solved.
+        solver: how it was solved, for the metadata.
         stopped: why it ended early, or None.
 
     Returns:
@@ -105,7 +115,7 @@ def concluded(
         curves, errors = (
             {name: value.detach().cpu().numpy() for name, value in group.items()} for group in found
         )
-        metadata = {"theory": "ode", "solver": dict(about)}
+        metadata = {"theory": "ode", "solver": dict(solver)}
         trajectory = Trajectory(times.cpu().numpy(), curves, "theory", errors, metadata)
     if stopped is None and trajectory is not None:
         return trajectory

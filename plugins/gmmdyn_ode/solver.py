@@ -1,4 +1,4 @@
-"""Integrate a right-hand side in time with torchdiffeq, never for ever.
+"""How to integrate in time, why a solver stops, and a right-hand side that is counted.
 
 A sampled right-hand side of an activation with kinks is a step function of the state: with a tight
 tolerance an adaptive solver would reject steps for ever. Every solve therefore counts its
@@ -8,29 +8,32 @@ evaluations and ends in an error that says when and what to do, with the part it
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchdiffeq import odeint
 
 from gmmdyn import checks
 from gmmdyn.errors import GmmdynError, NotPositiveError, RangeError
+from gmmdyn_ode.chart import Chart, Identity
+
+# The right-hand side of flat states `(..., n)` at a time.
+Function = Callable[[Tensor, Tensor], Tensor]
 
 ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 FIXED = ("euler", "midpoint", "rk4", "heun3")
-
+IMPLICIT = ("BDF", "Radau", "LSODA")
 
 # No order parameter of a run that goes well is this many times the largest one of the start.
 _HUGE = 1e6
+# Columns of the Jacobian in one evaluation: more would hold all points of all of them in memory.
+_COLUMNS = 16
+# Steps of one-sided and of central differences, relative to an entry, or to this share of its scale
+# where it is smaller: about the square and the cube root of rounding.
+_ONE_SIDED, _CENTRAL, _SMALL = 1e-7, 1e-5, 1e-2
 
 # Why a solver stops and what to do, and the word for it that an error carries.
-EXHAUSTED = (
-    "it took the {limit} evaluations allowed; loosen `rtol` and `atol`, take a smooth integrator "
-    "or a fixed step (`method='rk4', step=…`), or raise `max_evaluations`"
-)
 BLOW_UP = (
     "the order parameters grew beyond all bounds; lower the learning rate, or the step of a "
     "fixed-step method",
@@ -42,15 +45,22 @@ STUCK = (
 )
 
 
-def bound_of(initial: Tensor) -> Tensor:
-    """Return what no entry of a state may exceed in size, for states of shape `(..., n)`."""
-    return _HUGE * initial.detach().abs().amax(-1).clamp_min(1.0)
+class Settings(NamedTuple):
+    """How to integrate.
 
+    Attributes:
+        method: `"auto"`, or one of `ADAPTIVE`, `FIXED` or `IMPLICIT`.
+        rtol: relative tolerance of an adaptive step.
+        atol: absolute tolerance of an adaptive step.
+        step: size of a fixed step in time.
+        max_evaluations: of the right-hand side.
+    """
 
-def why_stuck(state: Tensor, bound: Tensor) -> tuple[str, str]:
-    """Return why the step has become too small, for one state, and the word for it."""
-    # Growth that ends at a finite time ends there before it can pass the bound.
-    return BLOW_UP if float(state.abs().max()) > 1e-3 * float(bound) else STUCK
+    method: str
+    rtol: float
+    atol: float
+    step: float | None
+    max_evaluations: int
 
 
 class StoppedError(GmmdynError, RuntimeError):
@@ -67,34 +77,6 @@ class StoppedError(GmmdynError, RuntimeError):
         self.time = time
         self.reason = reason
         self.status = status
-
-
-def exhausted(time: float, limit: int) -> StoppedError:
-    """Return the end of a solver that took all evaluations it was allowed."""
-    return StoppedError(time, EXHAUSTED.format(limit=limit), "evaluations")
-
-
-def not_a_state(error: NotPositiveError) -> tuple[str, str]:
-    """Return why a solver stops where a trial state has no fields, and the word for it."""
-    return f"{error} Tighten `rtol` and `atol`, or shorten `step`", "no state"
-
-
-class Options(NamedTuple):
-    """How to integrate.
-
-    Attributes:
-        method: one of `ADAPTIVE` or `FIXED`.
-        rtol: relative tolerance of a step (adaptive).
-        atol: absolute tolerance of a step (adaptive).
-        step: size of a step in time (fixed).
-        max_evaluations: of the right-hand side.
-    """
-
-    method: str
-    rtol: float
-    atol: float
-    step: float | None
-    max_evaluations: int
 
 
 class Rest(NamedTuple):
@@ -124,89 +106,149 @@ class Solution(NamedTuple):
 
     states: list[Tensor]
     evaluations: int
-    stopped: StoppedError | None
+    stopped: StoppedError | None = None
     stiff_from: float | None = None
     rest: Rest | None = None
 
 
-class _Counted(torch.nn.Module):
-    """A right-hand side that counts, looks for blow-up, and keeps the states at recorded times."""
-
-    def __init__(
-        self,
-        function: Callable[[Tensor, Tensor], Tensor],
-        initial: Tensor,
-        times: list[float],
-        limit: int,
-    ) -> None:
-        super().__init__()
-        self.function = function
-        self.limit = limit
-        self.evaluations = 0
-        self.states: list[Tensor] = []
-        self._times = times
-        self.bound = bound_of(initial)
-        self.last = torch.tensor(times[0]), initial
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        if self.evaluations >= self.limit:
-            raise exhausted(float(t), self.limit)
-        self.evaluations += 1
-        try:
-            rate = self.function(t, y)
-        except NotPositiveError as error:
-            raise StoppedError(float(t), *not_a_state(error)) from None
-        if not bool(torch.isfinite(rate).all()):
-            raise StoppedError(float(t), *BLOW_UP)
-        return rate
-
-    def callback_step(self, t0: Tensor, y0: Tensor, dt: Tensor) -> None:
-        """Keep the state at the start of a step if that is a recorded time (torchdiffeq's hook)."""
-        self.last = t0, y0
-        if bool((y0.detach().abs().amax(-1) > self.bound).any()):
-            raise StoppedError(float(t0), *BLOW_UP)
-        position = len(self.states)
-        if position < len(self._times) and float(t0) >= self._times[position]:
-            self.states.append(y0.detach().clone())
-
-
-def _largest_part(sizes: list[int], value: Tensor) -> Tensor:
-    """Return the largest root mean square of the parts of a vector, or the size of a number."""
-    if value.ndim == 0:
-        return value.abs()
-    parts = torch.split_with_sizes(value, sizes)
-    return torch.stack([part.square().mean().sqrt() for part in parts]).max()
-
-
-def _grid(times: Tensor, step: float) -> Tensor:
-    """Steps no longer than `step` that land on every recorded time."""
-    pieces = [times[:1]]
-    for start, stop in zip(times[:-1].tolist(), times[1:].tolist(), strict=True):
-        count = max(1, int(-(-(stop - start) // step)))
-        pieces.append(torch.linspace(start, stop, count + 1, dtype=times.dtype)[1:])
-    return torch.cat(pieces)
-
-
-def landing(times: Tensor, step: float | None, kinks: Tensor | None = None) -> dict[str, Any]:
-    """Return torchdiffeq's options that make a step end on each recorded time and each kink.
+@final
+class RightHandSide:
+    """A right-hand side in the coordinates of a chart, which counts its evaluations.
 
     Args:
-        times: recorded, strictly increasing, shape `(T,)`.
-        step: size of a fixed step, or None for a method that chooses its own.
-        kinks: times at which the right-hand side is not smooth, any shape.
+        function: the right-hand side of flat states.
+        limit: how many evaluations are allowed.
+    """
+
+    def __init__(self, function: Function, limit: int) -> None:
+        self._function = function
+        self._limit = limit
+        self.chart: Chart = Identity()
+        self.evaluations = 0
+        # Why the last trial had no rates.
+        self.trouble: StoppedError | None = None
+
+    def rates(self, time: Tensor, x: Tensor) -> Tensor:
+        """Return dx/dt.
+
+        Args:
+            time: t.
+            x: coordinates, shape `(n,)`.
+
+        Returns:
+            The rates, of the same shape.
+
+        Raises:
+            StoppedError: if there are none, or no evaluation is left.
+        """
+        self._count(time, 1)
+        try:
+            rates = self._charted(time, x)
+        except NotPositiveError as error:
+            raise StoppedError(float(time), *not_a_state(error)) from None
+        if not bool(torch.isfinite(rates).all()):
+            raise StoppedError(float(time), *BLOW_UP)
+        return rates
+
+    def __call__(self, time: float, x: np.ndarray) -> np.ndarray:
+        """Return dx/dt, NaN at a trial without rates: the method then shortens its step."""
+        try:
+            return np.asarray(self.rates(_number(time), torch.from_numpy(np.array(x))).numpy())
+        except StoppedError as stopped:
+            # At the start there is no step to be shortened.
+            if stopped.status == "evaluations" or self.evaluations == 1:
+                raise
+            self.trouble = stopped
+            return np.full_like(x, np.nan)
+
+    def jacobian(self, time: float, x: np.ndarray, central: bool = False) -> np.ndarray:
+        """Return the derivative of dx/dt by x; see `jacobian`.
+
+        Raises:
+            StoppedError: if there is none, or too few evaluations are left.
+        """
+        self._count(time, (1 + central) * len(x) + 1)
+        now = torch.from_numpy(np.array(x))
+        try:
+            slopes = jacobian(self._charted, time, now, central, self.chart.scale(now))
+        except NotPositiveError as error:
+            raise StoppedError(time, *not_a_state(error)) from None
+        if not bool(torch.isfinite(slopes).all()):
+            raise self.trouble or StoppedError(time, *STUCK)
+        return np.asarray(slopes.numpy())
+
+    def state(self, x: np.ndarray) -> Tensor:
+        """Return the flat state of coordinates."""
+        return self.chart.leave(torch.from_numpy(np.array(x)))
+
+    def _charted(self, time: Tensor, x: Tensor) -> Tensor:
+        return self.chart.rates(x, self._function(time, self.chart.leave(x)))
+
+    def _count(self, time: Tensor | float, evaluations: int) -> None:
+        if self.evaluations + evaluations > self._limit:
+            raise exhausted(float(time), self._limit)
+        self.evaluations += evaluations
+
+
+def jacobian(
+    function: Function,
+    time: float,
+    state: Tensor,
+    central: bool = False,
+    scale: Tensor | float = 1.0,
+    enlarged: float = 1.0,
+) -> Tensor:
+    """Differentiate a right-hand side by differences.
+
+    Args:
+        function: the right-hand side; it takes states of shape `(m, n)` too.
+        time: t.
+        state: shape `(n,)`.
+        central: whether by central differences, good to about 1e-9 for a function of order one, at
+            twice the cost; one-sided ones are good to about 1e-7.
+        scale: of the entries, shape `(n,)`: changes that matter are not much smaller.
+        enlarged: how many times the usual step, to see what the step does.
 
     Returns:
-        Options of `odeint`.
+        The derivative of rate i by entry j, shape `(n, n)`.
     """
-    ends = times[1:]
-    if kinks is not None:
-        inside = kinks[(kinks > times[0]) & (kinks < times[-1])].detach()
-        ends = torch.unique(torch.cat([ends, inside]))
-    if step is None:
-        # The dense output is of low order.
-        return {"step_t": ends}
-    grid = _grid(torch.cat([times[:1], ends]), step)
-    return {"grid_constructor": lambda *_: grid}
+    size = (
+        enlarged
+        * (_CENTRAL if central else _ONE_SIDED)
+        * torch.maximum(state.abs(), _SMALL * torch.as_tensor(scale, dtype=state.dtype))
+    )
+    ahead, behind = state + torch.diag(size), state - torch.diag(size)
+    shifted = torch.cat([ahead, behind if central else state.unsqueeze(0)])
+    parts = torch.tensor_split(shifted, -(-len(shifted) // _COLUMNS))
+    rates = torch.cat([function(_number(time), part) for part in parts])
+    changes = rates[: len(state)] - rates[len(state) :]
+    return (changes / ((1 + central) * size).unsqueeze(1)).T
+
+
+def bound_of(initial: Tensor) -> Tensor:
+    """Return what no entry of a state may exceed in size, for states of shape `(..., n)`."""
+    return _HUGE * initial.detach().abs().amax(-1).clamp_min(1.0)
+
+
+def why_stuck(state: Tensor, bound: Tensor | float) -> tuple[str, str]:
+    """Return why the step has become too small, for one state, and the word for it."""
+    # Growth that ends at a finite time ends there before it can pass the bound.
+    return BLOW_UP if float(state.abs().max()) > 1e-3 * float(bound) else STUCK
+
+
+def not_a_state(error: NotPositiveError) -> tuple[str, str]:
+    """Return why a solver stops where a trial state has no fields, and the word for it."""
+    return f"{error} Tighten `rtol` and `atol`, or shorten `step`", "no state"
+
+
+def exhausted(time: float, limit: int) -> StoppedError:
+    """Return the end of a solver that took all evaluations it was allowed."""
+    return StoppedError(
+        time,
+        f"it took the {limit} evaluations allowed; loosen `rtol` and `atol`, take a smooth "
+        "integrator or a fixed step (`method='rk4', step=…`), or raise `max_evaluations`",
+        "evaluations",
+    )
 
 
 def increasing(times: Sequence[float] | np.ndarray) -> Tensor:
@@ -217,49 +259,5 @@ def increasing(times: Sequence[float] | np.ndarray) -> Tensor:
     return grid
 
 
-def integrate(
-    function: Callable[[Tensor, Tensor], Tensor],
-    initial: Tensor,
-    times: Tensor,
-    options: Options,
-    kinks: Tensor | None = None,
-    sizes: list[int] | None = None,
-) -> Solution:
-    """Solve y' = function(t, y).
-
-    Args:
-        function: the right-hand side at a time and a flat state.
-        initial: the state at `times[0]`, shape `(n,)`.
-        times: strictly increasing, shape `(T,)`, float64.
-        options: how to integrate.
-        kinks: times at which the right-hand side is not smooth in t, shape `(n,)`; a step ends on
-            each.
-        sizes: lengths of the parts of a state; the tolerances hold for the root mean square of
-            each. None: for that of the whole.
-
-    Returns:
-        The states at all times, or up to where the solver was stopped.
-    """
-    if times.numel() == 1:
-        return Solution([initial], 0, None)
-    counted = _Counted(function, initial, times.tolist(), options.max_evaluations)
-    extra = landing(times, options.step, kinks)
-    if options.step is None and sizes is not None and len(sizes) > 1:
-        extra["norm"] = partial(_largest_part, sizes)
-    try:
-        states = odeint(
-            counted,
-            initial,
-            times,
-            rtol=options.rtol,
-            atol=options.atol,
-            method=options.method,
-            options=extra,
-        )
-        return Solution(list(states), counted.evaluations, None)
-    except StoppedError as stopped:
-        return Solution(counted.states, counted.evaluations, stopped)
-    except AssertionError:  # torchdiffeq's "underflow in dt"
-        time, state = counted.last
-        why = StoppedError(float(time), *why_stuck(state, counted.bound))
-        return Solution(counted.states, counted.evaluations, why)
+def _number(time: float) -> Tensor:
+    return torch.tensor(time, dtype=torch.float64)

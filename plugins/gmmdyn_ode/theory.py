@@ -18,22 +18,17 @@ from gmmdyn.errors import (
     RangeError,
 )
 from gmmdyn.interfaces import DataModel, Integrator, Network, Theory
-from gmmdyn_ode.alone import solve_alone
-from gmmdyn_ode.blocks import commutes
-from gmmdyn_ode.choice import Choice
 from gmmdyn_ode.dynamics import Dynamics
-from gmmdyn_ode.forms import problem_of
-from gmmdyn_ode.implicit import IMPLICIT
-from gmmdyn_ode.many import solve_together
+from gmmdyn_ode.integrators import Integrators, Selected
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
-from gmmdyn_ode.modes import modes_of
-from gmmdyn_ode.parts import DESCRIBES, parts_of
-from gmmdyn_ode.problem import Problem
-from gmmdyn_ode.recording import described
-from gmmdyn_ode.solver import ADAPTIVE, FIXED, Options, increasing
+from gmmdyn_ode.noise import Modes, noise_of
+from gmmdyn_ode.parameters import DESCRIBES, described
+from gmmdyn_ode.problem import NOT_ENOUGH, Problem
+from gmmdyn_ode.solve import solve_batch, solve_one
+from gmmdyn_ode.solver import ADAPTIVE, FIXED, IMPLICIT, Settings, increasing
 
 # Problems solved at once: more would not fit into memory with the points of a sampling integrator.
-_TOGETHER = 64
+_BATCH = 64
 # Evaluations after which a problem is solved alone: it may be stiff.
 _PATIENCE = 4000
 # Methods that solve problems together, on any device.
@@ -97,7 +92,7 @@ class ODE(Theory):
         self._step = None if step is None else checks.number("step", step, above=0)
         self._limit = checks.whole("max_evaluations", max_evaluations)
         self._device = _device(device)
-        self.choice = Choice(integrator, self._device)
+        self.integrators = Integrators(integrator, self._device)
         self._infinite = bool(infinite_dim)
         if self._device.type != "cpu" and method not in _ON_DEVICES:
             raise RangeError(f"the method `{method}` computes on the CPU: drop `device`.")
@@ -107,35 +102,54 @@ class ODE(Theory):
 
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
-        mixture, two_layer = parts_of(data_model, network, algorithm)
-        self.choice.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
-        if commutes(mixture):
-            modes_of(mixture)
-        else:
-            check_size(mixture, two_layer)
+        mixture, two_layer = described(data_model, network, algorithm)
+        self.integrators.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
+        noise = noise_of(mixture)
+        if not isinstance(noise, Modes):
+            check_size(noise, two_layer)
 
     def problem(
         self,
         data_model: DataModel,
         network: Network,
         algorithm: OnlineSGD,
-        state: OrderParameters | None,
+        initial: OrderParameters | None,
     ) -> Problem | MatrixProblem:
-        """Return what the equations of an experiment depend on; see `problem_of`."""
-        problem = problem_of(data_model, network, algorithm, state)
+        """Return what the equations of an experiment depend on, for the noise that it has.
+
+        Args:
+            data_model: the data model.
+            network: the network.
+            algorithm: the learning algorithm.
+            initial: where to start; None is the present weights of the network.
+
+        Returns:
+            The problem, without batch shape.
+
+        Raises:
+            IncompatibleError: if the equations do not describe it.
+            ShapeError: if shapes do not fit together.
+        """
+        mixture, two_layer = described(data_model, network, algorithm)
+        noise = noise_of(mixture)
+        problem: Problem | MatrixProblem
+        if isinstance(noise, Modes):
+            problem = Problem.of(mixture, two_layer, algorithm, initial).to(self._device)
+        elif initial is not None:
+            raise IncompatibleError(NOT_ENOUGH)
+        else:
+            problem = MatrixProblem.of(mixture, noise, two_layer, algorithm)
+            if self._device.type != "cpu":
+                raise IncompatibleError(
+                    "covariances that do not commute are solved on the CPU; drop `device`."
+                )
         if self._infinite:
-            problem = problem._replace(inverse_dim=torch.zeros_like(problem.inverse_dim))
-        if isinstance(problem, Problem):
-            return problem.to(self._device)
-        if self._device.type != "cpu":
-            raise IncompatibleError(
-                "covariances that do not commute are solved on the CPU; drop `device`."
-            )
+            return problem._replace(inverse_dim=torch.zeros_like(problem.inverse_dim))
         return problem
 
-    def _prepared(self, problem: Problem | MatrixProblem) -> tuple[Integrator, str]:
+    def _selected(self, problem: Problem | MatrixProblem) -> Selected:
         hidden = problem.initial.v.shape[-1]
-        return self.choice.prepared(problem.activation, problem.loss, hidden)
+        return self.integrators.prepared(problem.activation, problem.loss, hidden)
 
     def derivative(
         self,
@@ -148,12 +162,12 @@ class ODE(Theory):
     ) -> OrderParameters:
         """Return dQ/dt, dR/dt, dv/dt (and db/dt); see `Theory.derivative`."""
         problem = self.problem(data_model, network, algorithm, state)
-        integrator, _ = self._prepared(problem)
+        integrator = self._selected(problem).integrator
         with torch.no_grad():
-            if isinstance(problem, Problem):
-                rates = Dynamics(problem, integrator).overlap_rates(time, problem.initial)
-                return rates.to("cpu")
-            return MatrixDynamics(problem, integrator).overlap_rates(time, problem.initial)
+            if isinstance(problem, MatrixProblem):
+                return MatrixDynamics(problem, integrator).overlap_rates(time, problem.initial)
+            rates = Dynamics(problem, integrator).overlap_rates(time, problem.initial)
+            return rates.to("cpu")
 
     def solve(
         self,
@@ -168,14 +182,10 @@ class ODE(Theory):
         problem = self.problem(data_model, network, algorithm, initial)
         grid = increasing(times)
         if isinstance(problem, Problem) and self._device.type != "cpu":
-            (only,) = self._together([problem], grid)
-            if isinstance(only, ConvergenceError):
-                raise only
-            return only
-        integrator, reason = self._prepared(problem)
-        options = self._options(integrator, problem)
-        about = described(integrator, options, reason)
-        result = solve_alone(problem, grid, integrator, options, about)
+            (result,) = self._batch([problem], grid)
+        else:
+            selected = self._selected(problem)
+            result = solve_one(problem, grid, selected, self._settings(selected, problem))
         if isinstance(result, ConvergenceError):
             raise result
         return result
@@ -210,9 +220,9 @@ class ODE(Theory):
             else:
                 results[i] = super().solve_many([parts], times=times, initial=[start])[0]
         for group in kinds.values():
-            for begin in range(0, len(group), _TOGETHER):
-                indices, some = zip(*group[begin : begin + _TOGETHER], strict=True)
-                results.update(zip(indices, self._apart(some, grid), strict=True))
+            for begin in range(0, len(group), _BATCH):
+                indices, some = zip(*group[begin : begin + _BATCH], strict=True)
+                results.update(zip(indices, self._separately(some, grid), strict=True))
         for i, result in results.items():
             if self._gave_up(result):
                 (results[i],) = super().solve_many([problems[i]], times=times, initial=[starts[i]])
@@ -223,34 +233,34 @@ class ODE(Theory):
         impatient = self._method == "auto" and self._limit > _PATIENCE
         return impatient and isinstance(result, ConvergenceError) and result.status == "evaluations"
 
-    def _apart(
+    def _separately(
         self, problems: Sequence[Problem], times: Tensor
     ) -> Sequence[Trajectory | GmmdynError]:
-        """Solve together; one after another if a state of one cannot be measured."""
+        """Solve a batch; one after another if a state of one cannot be measured."""
         try:
-            return self._together(problems, times)
+            return self._batch(problems, times)
         except NotPositiveError as error:
             if len(problems) == 1:
                 return [error]
-            return [self._apart([problem], times)[0] for problem in problems]
+            return [self._separately([problem], times)[0] for problem in problems]
 
-    def _together(
+    def _batch(
         self, problems: Sequence[Problem], times: Tensor
     ) -> Sequence[Trajectory | ConvergenceError]:
-        integrator, reason = self._prepared(problems[0])
-        options = self._options(integrator, problems[0])._replace(method="dopri5")
+        selected = self._selected(problems[0])
+        settings = self._settings(selected, problems[0])._replace(method="dopri5")
         if self._method == "auto":
-            options = options._replace(max_evaluations=min(self._limit, _PATIENCE))
-        about = described(integrator, options, reason)
-        return solve_together(problems, times.to(self._device), integrator, options, about)
+            settings = settings._replace(max_evaluations=min(self._limit, _PATIENCE))
+        return solve_batch(problems, times.to(self._device), selected, settings)
 
-    def _options(self, integrator: Integrator, problem: Problem | MatrixProblem) -> Options:
+    def _settings(self, selected: Selected, problem: Problem | MatrixProblem) -> Settings:
         """Settle tolerances: below the jumps of the right-hand side no step would be accepted."""
+        integrator = selected.integrator
         jumps = not (integrator.smooth or problem.activation.smooth)
         default = max(1e-6, 0.1 * integrator.relative_error) if jumps else 1e-6
         rtol = default if self._rtol is None else self._rtol
         atol = (rtol if jumps else 0.01 * rtol) if self._atol is None else self._atol
-        return Options(self._method, rtol, atol, self._step, self._limit)
+        return Settings(self._method, rtol, atol, self._step, self._limit)
 
 
 def _device(name: str) -> torch.device:

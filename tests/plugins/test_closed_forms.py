@@ -260,7 +260,7 @@ def test_integrators_agree_within_their_stated_errors(name, activation):
     ],
 )
 def test_the_choice_of_the_ode(activation, hidden, loss, name):
-    from gmmdyn_ode.choice import choose
+    from gmmdyn_ode.integrators import select
 
     class Swish(gd.Activation):
         def forward(self, x):
@@ -271,7 +271,7 @@ def test_the_choice_of_the_ode(activation, hidden, loss, name):
             return s + x * s * (1 - s)
 
     function = Swish() if activation == "swish" else gd.activation(activation)
-    integrator, reason = choose(function, gd.OnlineSGD(0.1, loss=loss).loss_function, hidden)
+    integrator, reason = select(function, gd.OnlineSGD(0.1, loss=loss).loss_function, hidden)
     assert integrator.spec.name == name
     assert reason
 

@@ -14,8 +14,9 @@ from gmmdyn.errors import (
     NotPositiveError,
     RangeError,
 )
-from gmmdyn_ode.rows import integrate_rows
-from gmmdyn_ode.solver import BLOW_UP, Options, integrate
+from gmmdyn_ode.dopri5_batched import dopri5_batched
+from gmmdyn_ode.flow import integrate_with_torchdiffeq
+from gmmdyn_ode.solver import BLOW_UP, Settings
 
 TIMES = [0.0, 0.5, 2.0, 6.0]
 
@@ -66,7 +67,7 @@ def test_together_is_one_by_one():
         assert np.ptp(alone.pmse) > 1e-3  # it moves
 
 
-OPTIONS = Options("dopri5", 1e-8, 1e-10, None, 2000)
+SETTINGS = Settings("dopri5", 1e-8, 1e-10, None, 2000)
 
 
 def test_rows_follow_their_closed_forms():
@@ -79,7 +80,7 @@ def test_rows_follow_their_closed_forms():
 
     times = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
     start = torch.tensor([[1.0, -2.0]], dtype=torch.float64).repeat(3, 1)
-    found = integrate_rows(field, start, times, kink, OPTIONS)
+    found = dopri5_batched(field, start, times, kink, SETTINGS)
     area = torch.minimum(times, kink) ** 2 / 2 + kink * (times - kink).clamp_min(0) - 0.125
     wanted = torch.exp(-speeds[:, None] * area)
     torch.testing.assert_close(found.states[..., 0], wanted, rtol=1e-6, atol=1e-9)
@@ -92,9 +93,9 @@ def test_growth_without_bounds_is_said_to_be_that(power):
     """y' = y^n is infinite at t = 1/(n - 1); with n = 4 the step underflows before y is huge."""
     times = torch.tensor([0.0, 0.2, 2.0], dtype=torch.float64)
     start = torch.ones(1, dtype=torch.float64)
-    loose = OPTIONS._replace(rtol=1e-5, atol=1e-7)
-    alone = integrate(lambda t, y: y**power, start, times, loose)
-    rows = integrate_rows(lambda r, t, y: y**power, start[None], times, times[None, :0], loose)
+    loose = SETTINGS._replace(rtol=1e-5, atol=1e-7)
+    alone = integrate_with_torchdiffeq(lambda t, y: y**power, start, times, loose, times[:0], [1])
+    rows = dopri5_batched(lambda r, t, y: y**power, start[None], times, times[None, :0], loose)
     for stopped, count in ((alone.stopped, len(alone.states)), (rows.stopped[0], rows.counts[0])):
         assert stopped.reason == BLOW_UP[0]
         assert abs(stopped.time - 1 / (power - 1)) < 1e-3
@@ -109,7 +110,7 @@ def test_the_limit_of_evaluations_holds_for_each_row():
     def field(rows, t, y):
         return speeds[rows, None] * torch.cos(t)[:, None]
 
-    found = integrate_rows(field, start, times, times[None, :0].expand(2, 0), OPTIONS)
+    found = dopri5_batched(field, start, times, times[None, :0].expand(2, 0), SETTINGS)
     assert "2000 evaluations allowed" in found.stopped[0].reason
     assert found.evaluations[0] <= 2000
     assert found.stopped[1] is None

@@ -9,12 +9,12 @@ from scipy.linalg import expm
 
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
-from gmmdyn_ode import blocks as block_module
-from gmmdyn_ode.blocks import Blocks, blocks_of, commutes
 from gmmdyn_ode.dynamics import Dynamics
+from gmmdyn_ode.flow import integrate_with_torchdiffeq
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem
+from gmmdyn_ode.noise import Blocks, Modes, blocks_of, noise_of
 from gmmdyn_ode.problem import Problem
-from gmmdyn_ode.solver import Options, integrate
+from gmmdyn_ode.solver import Settings
 
 LABELS, PRIORS = [-1, -1, 1, 1], [0.1, 0.4, 0.2, 0.3]
 
@@ -54,7 +54,7 @@ def test_the_right_hand_side_is_the_mean_change_of_one_sgd_step(activation):
     dim, count = 30, 200_000
     mixture, network = clusters(dim), committee(dim, activation).requires_grad_(False)
     algorithm = gd.OnlineSGD(0.7, 0.2)
-    problem = MatrixProblem.of(mixture, network, algorithm)
+    problem = MatrixProblem.of(mixture, blocks_of(mixture), network, algorithm)
     rule = integrator(activation, 12)
     rule.prepare(3)
     rates = MatrixDynamics(problem, rule).derivative(0.0, problem.initial)
@@ -94,7 +94,7 @@ def test_the_right_hand_side_is_the_mean_change_of_one_sgd_step(activation):
 
 
 @pytest.mark.parametrize("kind", ["isotropic", "shared", "dense"])
-def test_it_is_the_modes_form_where_covariances_commute(kind, monkeypatch):
+def test_it_is_the_modes_form_where_covariances_commute(kind):
     """With a schedule, mini-batches, label noise, decay and bias; also as one large block."""
     dim = 16
     variances = 0.2 + torch.rand(4, dim, generator=torch.Generator().manual_seed(3)).double()
@@ -111,24 +111,23 @@ def test_it_is_the_modes_form_where_covariances_commute(kind, monkeypatch):
         covariance=turn @ torch.diag_embed(variances) @ turn.T,
     )
     assert mixture.covariance_structure == "general"
-    assert commutes(mixture)
+    assert isinstance(noise_of(mixture), Modes)
     network = committee(dim, "erf", hidden=2)
     algorithm = gd.OnlineSGD(
         gd.Schedule([0.0, 1.0], [0.9, 0.4]), 0.1, batch_size=3, label_noise=0.1
     )
     rule = gd.integrator("sobol", log2_samples=5)
     rule.prepare(2)
-    modes = Problem.of(mixture, network, algorithm)
+    modes, blocks = Problem.of(mixture, network, algorithm), blocks_of(mixture)
     if kind == "dense":
         other = rotation(dim, 6)
         unit = mixture.covariance_product(other.T)  # (C, D, D), rows are directions
-        whole = Blocks(other[None], (mixture.means @ other)[:, None], (unit @ other)[:, None])
-        monkeypatch.setitem(block_module._known, mixture, (whole,))
-    matrices = MatrixProblem.of(mixture, network, algorithm)
+        blocks = (Blocks(other[None], (mixture.means @ other)[:, None], (unit @ other)[:, None]),)
+    matrices = MatrixProblem.of(mixture, blocks, network, algorithm)
     if kind == "shared":  # without the means' share of the inputs' length
         modes, matrices = (p._replace(inverse_dim=0 * p.inverse_dim) for p in (modes, matrices))
     assert matrices.blocks[-1].size == (dim if kind == "dense" else 1)
-    options = Options("dopri5", 1e-9, 1e-11, None, 1000)
+    settings = Settings("dopri5", 1e-9, 1e-11, None, 1000)
     times = torch.tensor([0.0, 1.5], dtype=torch.float64)
     ends = []
     for problem, equations in (
@@ -136,7 +135,7 @@ def test_it_is_the_modes_form_where_covariances_commute(kind, monkeypatch):
         (matrices, MatrixDynamics(matrices, rule)),
     ):
         start = problem.initial
-        end = start.unpack(follow(equations, start, times, options)[-1])
+        end = start.unpack(follow(equations, start, times, settings)[-1])
         ends.append((equations.overlaps(end), equations.overlap_rates(0.7, end), end))
     for one, two in zip(ends[0][:2], ends[1][:2], strict=True):
         for name in ("Q", "R", "v", "b"):
@@ -144,14 +143,17 @@ def test_it_is_the_modes_form_where_covariances_commute(kind, monkeypatch):
     assert max(float(s.abs().max()) for s in ends[1][2].spread) > 0.02
 
 
-def follow(equations, start, times, options):
+def follow(equations, start, times, settings):
     """Return the flat states at some times."""
-    return integrate(
+    flat = start.pack()
+    sizes = start.sizes() if hasattr(start, "sizes") else [len(flat)]
+    return integrate_with_torchdiffeq(
         lambda t, flat: equations.derivative(t, start.unpack(flat)).pack(),
-        start.pack(),
+        flat,
         times,
-        options,
-        sizes=start.sizes(),
+        settings,
+        times[:0],
+        sizes,
     ).states
 
 

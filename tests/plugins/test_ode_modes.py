@@ -10,7 +10,7 @@ import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import GaussianMixture
 from gmmdyn_ode.dynamics import Dynamics
-from gmmdyn_ode.modes import modes_of
+from gmmdyn_ode.noise import noise_of
 from gmmdyn_ode.problem import Problem
 
 
@@ -40,7 +40,7 @@ def test_the_right_hand_side_of_each_mode_is_that_of_the_2021_code(reference, na
     for case in cases:
         rate, decay, rho = (float(part.strip("lregho")) for part in case.split("_")[1:])
         mixture, network = shared_case(arrays, rho)
-        modes = modes_of(mixture)
+        modes = noise_of(mixture)
         # Their eigenvectors are in single precision, ours in double, in increasing order.
         order = np.argsort(arrays["Masses"])
         np.testing.assert_allclose(modes.variances[0].numpy(), arrays["Masses"][order], atol=2e-5)
@@ -95,7 +95,7 @@ def test_an_isotropic_covariance_given_as_a_matrix_is_one_mode():
         covariance=0.3 * torch.eye(30, dtype=torch.float64),
     )
     network = gd.network("committee", dim=30, hidden=3, seed=1, init_scale=0.5, dtype="float64")
-    assert len(modes_of(dense).share) == 1
+    assert len(noise_of(dense).share) == 1
     theory = gd.theory("ode", integrator=gd.integrator("sobol", log2_samples=10))
     one = theory.derivative(xor, network, gd.OnlineSGD(0.3, 0.1))
     two = theory.derivative(dense, network, gd.OnlineSGD(0.3, 0.1))
@@ -161,7 +161,7 @@ def commuting(dim, seed=0):
 
 def test_covariances_that_commute_are_diagonalised_together():
     mixture = commuting(40)
-    modes = modes_of(mixture)
+    modes = noise_of(mixture)
     assert modes.variances.shape == (2, 40)
     pairs = {tuple(np.round(column, 9)) for column in modes.variances.T.tolist()}
     assert pairs == {tuple(np.round(column, 9)) for column in mixture._variances.T.tolist()}
@@ -172,7 +172,7 @@ def test_covariances_that_commute_are_diagonalised_together():
             return torch.stack([vectors * self._variances[0], vectors @ twisted])
 
     with pytest.raises(IncompatibleError, match="these do not"):
-        modes_of(Liar(mixture.means, mixture.labels, mixture._variances))
+        noise_of(Liar(mixture.means, mixture.labels, mixture._variances))
 
 
 @pytest.mark.parametrize("kind", ["shared", "commuting"])

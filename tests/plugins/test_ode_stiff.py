@@ -8,24 +8,19 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.errors import ConvergenceError, IncompatibleError
-from gmmdyn_ode.implicit import IMPLICIT
-from gmmdyn_ode.rest import jacobian
-from gmmdyn_ode.solver import Options
-from gmmdyn_ode.stiff import follow
+from gmmdyn_ode.integration import integrate
+from gmmdyn_ode.solver import IMPLICIT, Settings, jacobian
 
 NO_KINKS = torch.zeros(0, dtype=torch.float64)
 
 
 def solved(function, start, times, method, kinks=NO_KINKS, limit=5000):
-    start = torch.tensor(start, dtype=torch.float64)
-    return follow(
+    return integrate(
         function,
-        start,
+        torch.tensor(start, dtype=torch.float64),
         torch.tensor(times, dtype=torch.float64),
-        Options(method, 1e-6, 1e-8, None, limit),
+        Settings(method, 1e-6, 1e-8, None, limit),
         kinks,
-        [start.numel()],
-        smooth=True,
     )
 
 

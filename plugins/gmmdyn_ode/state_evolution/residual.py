@@ -10,12 +10,11 @@ from torch import Tensor
 
 from gmmdyn import OrderParameters
 from gmmdyn.errors import NotPositiveError
-from gmmdyn_ode.choice import Choice
 from gmmdyn_ode.coordinates import Coordinates
 from gmmdyn_ode.dynamics import Dynamics
+from gmmdyn_ode.integrators import Integrators
 from gmmdyn_ode.problem import Problem
-from gmmdyn_ode.state import State
-from gmmdyn_ode.units import embedded, units_of
+from gmmdyn_ode.state import State, embedded, units_of
 
 
 class Slope(NamedTuple):
@@ -61,14 +60,14 @@ class Equations:
     Args:
         problem: with isotropic noise and one learning rate; its initial state is where a search
             starts.
-        choice: of the integrator.
+        integrators: which one is taken.
         limit: how many evaluations are allowed.
     """
 
-    def __init__(self, problem: Problem, choice: Choice, limit: int) -> None:
+    def __init__(self, problem: Problem, integrators: Integrators, limit: int) -> None:
         self.problem = problem
         hidden = problem.initial.v.shape[-1]
-        integrator, _ = choice.prepared(problem.activation, problem.loss, hidden)
+        integrator, _ = integrators.prepared(problem.activation, problem.loss, hidden)
         self._dynamics = Dynamics(problem, integrator, limit=False)
         self._limit = limit
         self.count = 0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn_ode.rest import jacobian
+from gmmdyn_ode.solver import jacobian
 from gmmdyn_ode.state_evolution.residual import Slope
 
 # Newton's method takes at most so many steps, none of them shorter than this share.
@@ -50,7 +50,7 @@ class Root(NamedTuple):
 def slopes_of(
     field: FieldLike, x: np.ndarray, central: bool = False, enlarged: float = 1.0
 ) -> np.ndarray:
-    """Return dF/dx by differences; see `gmmdyn_ode.rest.jacobian`.
+    """Return dF/dx by differences; see `gmmdyn_ode.solver.jacobian`.
 
     Args:
         field: F.

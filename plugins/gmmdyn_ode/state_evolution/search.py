@@ -10,14 +10,13 @@ import torch
 from gmmdyn import OrderParameters
 from gmmdyn_ode.chart import chart_of
 from gmmdyn_ode.coordinates import Coordinates, Weights
-from gmmdyn_ode.implicit import ChartedField, implicit_steps
-from gmmdyn_ode.solver import StoppedError
-from gmmdyn_ode.state import State
+from gmmdyn_ode.integration import accepted_steps
+from gmmdyn_ode.solver import RightHandSide, StoppedError
+from gmmdyn_ode.state import State, embedded, unit_sizes, units_of
 from gmmdyn_ode.state_evolution.residual import Equations, Field, residual
 from gmmdyn_ode.state_evolution.roots import newton
 from gmmdyn_ode.state_evolution.stability import stability_of
 from gmmdyn_ode.state_evolution.symmetric import Exchangeable, groups_of
-from gmmdyn_ode.units import embedded, unit_sizes, units_of
 
 # The flow has come near a root where the residual is below; it is followed with these tolerances,
 # to a time at which nothing can be slower.
@@ -113,13 +112,13 @@ def _to_rest(
     Units that merge are treated as in `symmetric.py`.
     """
     flat = State(start.Q.unsqueeze(-3), start.R.unsqueeze(-3), start.v, start.b).pack()
-    field = ChartedField(equations.flat, max(equations.left, 0))
-    how = "BDF", _FLOW_RTOL, _FLOW_ATOL
+    field = RightHandSide(equations.flat, max(equations.left, 0))
+    how = _END, _FLOW_RTOL, _FLOW_ATOL, chart_of(equations.problem)
     state, size = start, np.inf
     why = ("it came to rest without converging; raise `tolerance`", "residual")
     try:
-        for step in implicit_steps(field, chart_of(equations.problem), 0.0, flat, _END, *how):
-            inner = equations.problem.initial.unpack(field.state(step.x))
+        for step in accepted_steps(field, "BDF", 0.0, flat, *how):
+            inner = equations.problem.initial.unpack(step.state())
             state = OrderParameters(Q=inner.q[0], R=inner.r[0], v=inner.v, b=inner.b)
             size = residual(state, equations(state))
             if size > near:

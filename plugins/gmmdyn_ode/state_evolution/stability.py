@@ -9,9 +9,9 @@ import torch
 
 from gmmdyn import OrderParameters
 from gmmdyn_ode.coordinates import Weights
+from gmmdyn_ode.state import embedded, units_of
 from gmmdyn_ode.state_evolution.residual import Equations, Field
 from gmmdyn_ode.state_evolution.roots import slopes_of
-from gmmdyn_ode.units import embedded, units_of
 
 if TYPE_CHECKING:
     from gmmdyn_ode.state_evolution.search import Found

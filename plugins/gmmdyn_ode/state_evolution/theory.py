@@ -139,7 +139,7 @@ class StateEvolution(Theory):
         start = start.to(dtype=torch.float64, device="cpu")
         problem = self._ode.problem(data_model, network, algorithm, start)
         assert isinstance(problem, Problem)
-        equations = Equations(problem, self._ode.choice, self._limit)
+        equations = Equations(problem, self._ode.integrators, self._limit)
         found = self._found(equations, self._coordinates(data_model, start), start)
         result: Trajectory | None = None
         if np.isfinite(found.residual):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 
@@ -23,8 +23,15 @@ _REASONS = {
 _FEW = 2
 
 
-def choose(activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator, str]:
-    """Choose an integrator.
+class Selected(NamedTuple):
+    """An integrator, and why it was taken."""
+
+    integrator: Integrator
+    reason: str
+
+
+def select(activation: Activation, loss: Loss, hidden: int) -> Selected:
+    """Select the best integrator for a network.
 
     Args:
         activation: of the hidden units.
@@ -41,12 +48,12 @@ def choose(activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator,
             continue
         integrator = build_integrator(name)
         if integrator.obstacle(activation, loss, hidden) is None:
-            return integrator, reason
+            return Selected(integrator, reason)
     raise AssertionError("the last integrator describes every network")
 
 
 @final
-class Choice:
+class Integrators:
     """The integrator that was asked for, or the best one for each kind of network.
 
     Args:
@@ -61,7 +68,7 @@ class Choice:
         elif integrator != "auto":
             self._asked = build_integrator(integrator)
         self._device = device
-        self._chosen: dict[tuple[Activation, Loss, int], tuple[Integrator, str]] = {}
+        self._selected: dict[tuple[Activation, Loss, int], Selected] = {}
 
     def check(self, activation: Activation, loss: Loss, hidden: int) -> None:
         """Refuse a network that the integrator asked for does not describe.
@@ -73,15 +80,15 @@ class Choice:
         if obstacle is not None:
             raise IncompatibleError(obstacle)
 
-    def prepared(self, activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator, str]:
+    def prepared(self, activation: Activation, loss: Loss, hidden: int) -> Selected:
         """Return the integrator for a network, ready and on the device, and why it was taken."""
         if self._asked is not None:
-            found = self._asked, "it was asked for"
+            found = Selected(self._asked, "it was asked for")
         else:
-            kind = activation, loss, hidden
-            if kind not in self._chosen:
-                self._chosen[kind] = choose(*kind)
-            found = self._chosen[kind]
-        found[0].to(self._device)
-        found[0].prepare(hidden)
+            network = activation, loss, hidden
+            if network not in self._selected:
+                self._selected[network] = select(*network)
+            found = self._selected[network]
+        found.integrator.to(self._device)
+        found.integrator.prepare(hidden)
         return found
