@@ -10,7 +10,7 @@ import numpy as np
 from gmmdyn import checks
 from gmmdyn.errors import ConvergenceError, GmmdynError, IncompatibleError
 from gmmdyn.training.chain.engine import ChainEngine
-from gmmdyn.training.chain.points import Point
+from gmmdyn.training.chain.experiments import ChainExperiment
 from gmmdyn.training.engines import ENGINES
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.runner import run
@@ -114,7 +114,7 @@ def _kind(experiment: Experiment, engine: str, index: int) -> Hashable:
     parts = _parts(experiment)
     if engine not in ("auto", ChainEngine.name) or ChainEngine.obstacle(*parts) is not None:
         return index
-    return Point.of(*parts).kind
+    return ChainExperiment.of(*parts).kind
 
 
 def _parts(experiment: Experiment) -> tuple[Any, Any, Any]:
