@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 import gmmdyn as gd
+from gmmdyn.compiler.cuda import usable
 from gmmdyn.training import ChainEngine, DenseEngine, Segment
-from gmmdyn.training.compiled.cuda import usable
 
 CASES = [
     (dim, hidden, activation)
@@ -58,7 +58,7 @@ def measure(dim, hidden, activation, repetitions):
     size = chain.block_size
 
     def draw(block):
-        for _ in chain._pieces(Segment(block, block * size, (block + 1) * size), 0):
+        for _ in chain._noise(Segment(block, block * size, (block + 1) * size), 0):
             pass
 
     times = {"draw": [], "update": [], "dense": []}

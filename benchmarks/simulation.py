@@ -21,8 +21,8 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment
-from gmmdyn.training.compiled._normals import draw_inputs
-from gmmdyn.training.pieces import generator_state
+from gmmdyn.training.random._normals import draw_inputs
+from gmmdyn.training.samples import generator_state
 
 
 class Softplus(gd.Activation):

@@ -137,16 +137,19 @@ class Engine(nn.Module, abc.ABC):
         if network.outputs > 1 and not cls.several_outputs:
             return f"simulates networks of one output, and this one has {network.outputs}"
         reason = algorithm.undescribed(cls.describes)
-        return cls.obstacle_of_parts(data_model, network) if reason is None else reason
+        return cls.obstacle_of_parts(data_model, network, algorithm) if reason is None else reason
 
     @classmethod
     @abc.abstractmethod
-    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
-        """Say why this engine cannot run a data model and a network, whatever the algorithm.
+    def obstacle_of_parts(
+        cls, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> str | None:
+        """Say why this engine cannot run an experiment, apart from variations of the algorithm.
 
         Args:
             data_model: where samples come from.
             network: at its initial weights.
+            algorithm: how it learns, with no other variations than those that are described.
 
         Returns:
             A clause that goes on from "the … engine", or None if it can.

@@ -9,9 +9,9 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, Network
 from gmmdyn.training.chain.engine import ChainEngine
-from gmmdyn.training.dense.engine import DenseEngine
+from gmmdyn.training.dense import DenseEngine
 from gmmdyn.training.engine import Engine
-from gmmdyn.training.features.engine import FeatureEngine
+from gmmdyn.training.features import FeatureEngine
 
 # In the order in which `"auto"` asks them.
 ENGINES: tuple[type[Any], ...] = (ChainEngine, DenseEngine, FeatureEngine)

@@ -10,7 +10,7 @@ import numpy as np
 from gmmdyn import checks
 from gmmdyn.errors import ConvergenceError, GmmdynError, IncompatibleError
 from gmmdyn.training.chain.engine import ChainEngine
-from gmmdyn.training.chain.points import Point
+from gmmdyn.training.chain.experiments import ChainExperiment
 from gmmdyn.training.engines import ENGINES
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.runner import run
@@ -110,7 +110,7 @@ def _kind(problem: Problem, engine: str, index: int) -> Hashable:
     """Return what experiments that run together share; nobody shares an index."""
     if engine not in ("auto", ChainEngine.name) or ChainEngine.obstacle(*problem) is not None:
         return index
-    return Point.of(*problem).kind
+    return ChainExperiment.of(*problem).kind
 
 
 def _alone(problem: Problem, times: np.ndarray, **options: Any) -> Trajectory | GmmdynError:

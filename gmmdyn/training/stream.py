@@ -8,7 +8,7 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from torch.utils.data import IterableDataset
@@ -28,6 +28,23 @@ class Segment(NamedTuple):
     block: int
     start: int
     stop: int
+
+    def parts(self, start: int, stop: int, at: Collection[int]) -> list[tuple[int, int]]:
+        """Return what it has in common with some updates, in parts.
+
+        Args:
+            start: the first of the updates.
+            stop: one past the last.
+            at: numbers of updates done at which to cut.
+
+        Returns:
+            The first update of each part and one past its last, in order.
+        """
+        first, last = max(start, self.start), min(stop, self.stop)
+        if first >= last:
+            return []
+        cuts = sorted(number for number in {*at} if first < number < last)
+        return list(zip([first, *cuts], [*cuts, last], strict=True))
 
 
 class BlockStream(IterableDataset[Segment]):

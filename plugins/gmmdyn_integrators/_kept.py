@@ -3,6 +3,6 @@
 from pathlib import Path
 
 import gmmdyn.normal.compiled
-from gmmdyn.compilation import kept_with
+from gmmdyn.compiler import kept_with
 
 kept = kept_with([*Path(__file__).parent.glob("_*.py"), gmmdyn.normal.compiled.__file__])

@@ -9,13 +9,13 @@ import sys
 KERNEL = """
 from pathlib import Path
 from numba import int64, njit
-from gmmdyn.compilation import kept_with
+from gmmdyn.compiler import kept_with
 from part import f
 
 kept = kept_with([__file__, Path(__file__).with_name("part.py")])
 
 @njit([int64(int64)], cache=True)
-@kept
+@kept_while_unchanged
 def g(x):
     return f(x)
 """

@@ -43,7 +43,7 @@ def test_the_core_imports_no_plugin():
 def test_plugins_import_public_names_and_never_each_other():
     shared = {
         "checks",
-        "compilation",
+        "compiler",
         "errors",
         "interfaces",
         "linalg",

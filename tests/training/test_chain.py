@@ -52,13 +52,13 @@ def explicit_sgd(engine, network, algorithm, updates):
     The chain is advanced beside it by one update at a time, since which directions its noise
     stands for follows from where the weights are.
     """
-    mixture, dim, root = engine.points[0].mixture, engine.dim, engine.dim**0.5
+    mixture, dim, root = engine.experiments[0].mixture, engine.dim, engine.dim**0.5
     (centres,) = engine.centres
     network = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(0)
     inside = torch.linalg.pinv(centres) @ mixture.means / root  # (r, D)
     torch.testing.assert_close(centres @ inside * root, mixture.means, atol=1e-12, rtol=0)
-    first, noise = next(engine._pieces(Segment(0, 0, updates), 0))
+    first, noise = next(engine._noise(Segment(0, 0, updates), 0))
     assert first == 0
     for i in range(updates):
         weights = network.first_layer.detach() / root
@@ -123,7 +123,7 @@ def test_along_given_noise_it_equals_sgd_in_d_dimensions(dim, hidden, activation
 def test_the_noise_has_the_law_of_its_name():
     mixture, network = build(9)
     engine = ChainEngine(mixture, network, gd.OnlineSGD(0.1, label_noise=0.1), block_size=40_000)
-    pieces = [noise for _, noise in engine._pieces(Segment(0, 0, 40_000), 0)]
+    pieces = [noise for _, noise in engine._noise(Segment(0, 0, 40_000), 0)]
     normals = np.concatenate([noise.normals for noise in pieces])
     beyond = np.concatenate([noise.beyond for noise in pieces])
     assert normals.shape == (40_000, 5)  # r = 2 and s = 3

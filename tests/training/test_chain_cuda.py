@@ -15,13 +15,14 @@ from scipy import stats
 
 import gmmdyn as gd
 from gmmdyn.algorithm.losses import LOSSES
+from gmmdyn.compiler import cuda
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.training import ChainEngine, Segment
-from gmmdyn.training.chain import launches
+from gmmdyn.training.chain import gpu
 from gmmdyn.training.chain.cpu import Noise, mover
-from gmmdyn.training.chain.points import Point
-from gmmdyn.training.compiled import _philox, cuda
-from gmmdyn.training.compiled.scalars import scalar_functions_of
+from gmmdyn.training.chain.experiments import ChainExperiment
+from gmmdyn.training.random import _philox
+from gmmdyn.training.rule.rule import error_function_of, functions_of
 
 SCHEDULE = gd.Schedule([0, 0.5, 2], [0.2, 0.9, 0.4])
 LONG = pytest.mark.science
@@ -50,9 +51,9 @@ def launched(engine):
     """What an engine hands to a kernel: sizes, functions, and the arguments after the updates."""
     seen = {}
 
-    def capture(start, stop, sizes, scalars, algorithms, keys, points, parameters, states):
-        rates = launches.learning_rates(algorithms, start, stop, sizes[0])
-        seen.update(sizes=sizes, scalars=scalars)
+    def capture(start, stop, sizes, functions, algorithms, keys, points, parameters, states):
+        rates = gpu.learning_rates(algorithms, start, stop, sizes[0])
+        seen.update(sizes=sizes, functions=functions)
         seen["arguments"] = (rates, keys, points, *parameters, *states)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -67,8 +68,8 @@ def compiled_for_the_cpu(engine, updates):
 
     seen = launched(engine)
     sizes = _cuda.Sizes(*seen["sizes"])
-    move = _cuda.mover(sizes, seen["scalars"])
-    one, directions, inside, span, rest, hidden = _cuda.shapes_of(sizes)
+    move = _cuda.mover(sizes, seen["functions"])
+    one, directions, inside, span, rest, hidden, count, readout = _cuda.shapes_of(sizes)
 
     @njit
     def everything(stop, rates, keys, points, parameters, states):
@@ -80,14 +81,22 @@ def compiled_for_the_cpu(engine, updates):
                 np.empty(one),
                 np.empty(one),
             )
-            state = np.empty(span), np.empty(rest), np.empty(hidden), np.empty(hidden)
+            state = np.empty(span), np.empty(rest), np.empty(readout), np.empty(hidden)
+            sample = (
+                np.empty(hidden),
+                np.empty(count),
+                np.empty(hidden),
+                np.empty(count),
+                np.empty(count),
+                np.empty(hidden),
+            )
             work = (
                 np.empty(inside),
                 np.empty(hidden),
-                np.empty(hidden),
-                np.empty(hidden),
-                np.empty(hidden),
                 np.empty(rest),
+                np.empty(hidden),
+                np.empty(readout),
+                sample,
             )
             move(chain, 0, stop, rates, keys, points, parameters, states, (noise, state, work))
 
@@ -136,7 +145,7 @@ def test_it_moves_a_chain_as_the_loop_on_a_cpu_does(dim, hidden, activation, bia
         )
         state = [tensor[replica].numpy().copy() for tensor in engine._states()]
         before = [array.copy() for array in state]
-        mover(seen["scalars"], [array[0].numpy() for array in parameters[:4]], state)(noise)
+        mover(seen["functions"], [array[0].numpy() for array in parameters[:4]], state)(noise)
         for mine, theirs in zip(found, state, strict=True):
             np.testing.assert_allclose(mine[replica], theirs, rtol=1e-8, atol=1e-10)
         assert np.abs(state[0] - before[0]).max() > 0.01  # it moved
@@ -147,7 +156,7 @@ import sys, torch
 sys.path.insert(0, sys.argv[1])
 from test_chain_cuda import simulated_engine
 from gmmdyn.training import Segment
-from gmmdyn.training.compiled import cuda
+from gmmdyn.compiler import cuda
 assert cuda.simulated()
 engine = simulated_engine()
 engine.advance(Segment(0, 0, 7), [3])
@@ -202,9 +211,8 @@ def test_it_compiles_for_a_gpu(activation, loss, pretended_device):
 
     from gmmdyn.training.chain import _cuda
 
-    functions = scalar_functions_of(gd.activation(activation)).functions
-    scalars = (*functions, LOSSES[loss].scalar_signal())
-    kernel = _cuda.kernel_of(_cuda.Sizes(1000, 2, 4, 4, 4, False), scalars)
+    functions = functions_of(gd.activation(activation), LOSSES[loss])
+    kernel = _cuda.kernel_of(_cuda.Sizes(1000, 2, 4, 4, 4, 1, False), functions)
     code, _ = numba_cuda.compile_ptx(kernel, _cuda.SIGNATURE.args, cc=(9, 0))
     assert ".target sm_90" in code
     assert ".entry" in code
@@ -215,9 +223,9 @@ def _sorted_value(x):
 
 
 def test_what_cuda_cannot_compile_is_refused_in_a_sentence(pretended_device):
-    scalars = (_sorted_value, _sorted_value, LOSSES["square"].scalar_signal())
+    functions = (_sorted_value, _sorted_value, error_function_of(LOSSES["square"]))
     with pytest.raises(IncompatibleError, match=r"cannot compile the scalar functions.*`dense`"):
-        launches._compiled((1000, 2, 4, 4, 4, False), scalars)
+        gpu._compiled((1000, 2, 4, 4, 4, 1, False), functions)
 
 
 def test_a_gpu_that_numba_cannot_use_is_named_once(monkeypatch):
@@ -243,7 +251,7 @@ def test_several_experiments_must_differ_in_numbers_only():
     ):
         with pytest.raises(IncompatibleError, match="differ in numbers only"):
             ChainEngine(*one, others=[other])
-    kinds = {Point.of(*parts).kind for parts in (one, build(12, variance=0.1, seed=5))}
+    kinds = {ChainExperiment.of(*parts).kind for parts in (one, build(12, variance=0.1, seed=5))}
     assert len(kinds) == 1
 
 

@@ -11,7 +11,7 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment
-from gmmdyn.training.dense.loop import CompiledLoop
+from gmmdyn.training.rule.loop import CompiledLoop
 
 DIM, HIDDEN = 40, 3
 
@@ -52,7 +52,7 @@ def samples(engine, blocks, replica):
     """The inputs and labels that a replica sees, in order."""
     inputs, labels = [], []
     for block in range(blocks):
-        for _, x, y in engine.pieces(block, range(replica, replica + 1)):
+        for _, x, y in engine.samples(block, range(replica, replica + 1)):
             inputs.append(x[0].clone())
             labels.append(y[0].clone())
     return torch.cat(inputs), torch.cat(labels)
@@ -216,7 +216,7 @@ def test_single_precision_stays_close_to_double():
         x, y = (t.to(start.dtype).unsqueeze(0) for t in moved["inputs"])
         weights = engine.weights(range(1))
         with torch.no_grad():
-            loop = CompiledLoop(engine._functions, engine.algorithm, weights.of(0))
+            loop = CompiledLoop(engine.rule, weights.of(0))
             loop.move(x, y, np.full(len(y[0]), 0.5))
         moved[dtype] = engine.first_layer.double()
     assert (moved["float32"] - moved["float64"]).abs().max() < 1e-4
@@ -282,5 +282,5 @@ def test_stops_see_the_weights_of_their_moment():
     for stop, weights in seen.items():
         other = DenseEngine(mixture, network, gd.OnlineSGD(0.5), seed=1, block_size=400)
         other.advance(Segment(0, 0, stop))
-        # Pieces are cut at the stop; double precision leaves only rounding.
+        # SampleSource are cut at the stop; double precision leaves only rounding.
         torch.testing.assert_close(weights, other.first_layer.data, rtol=0, atol=1e-14)

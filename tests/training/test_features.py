@@ -45,7 +45,7 @@ def samples(engine, blocks, replica):
     """The inputs and labels that a replica sees, in order."""
     inputs, labels = [], []
     for block in range(blocks):
-        for _, x, y in engine.pieces(block, range(replica, replica + 1)):
+        for _, x, y in engine.samples(block, range(replica, replica + 1)):
             inputs.append(x[0] * engine.dim**0.5)
             labels.append(y[0])
     return torch.cat(inputs), torch.cat(labels)

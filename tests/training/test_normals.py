@@ -9,7 +9,7 @@ import pytest
 from numba import njit
 from scipy import stats
 
-from gmmdyn.training.compiled._normals import (
+from gmmdyn.training.random._normals import (
     LANES,
     _double,
     _single,
@@ -17,7 +17,7 @@ from gmmdyn.training.compiled._normals import (
     draw_words,
     skip_rows,
 )
-from gmmdyn.training.pieces import generator_state
+from gmmdyn.training.samples import generator_state
 
 DTYPES = [np.float32, np.float64]
 

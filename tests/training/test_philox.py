@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 from scipy import stats
 
-from gmmdyn.training.compiled import _philox
+from gmmdyn.training.random import _philox
 
 COUNT = 200_000
 ZERO = np.uint64(0)

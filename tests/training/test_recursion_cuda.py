@@ -11,19 +11,19 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.training import DenseEngine, Segment
-from gmmdyn.training.compiled.scalars import scalar_functions_of
-from gmmdyn.training.dense import _recursion_cuda, recursion
-from gmmdyn.training.dense.recursion_cuda import solver
+from gmmdyn.training.rule import _recursion_cuda, recursion
+from gmmdyn.training.rule.recursion_cuda import solver
+from gmmdyn.training.rule.rule import Rule, functions_of
 
 CASES = [
-    # updates, batch, units, activation, loss, bias, train_readout
-    (6, 1, 3, "relu", "square", True, True),
-    (4, 3, 2, "erf", "logistic", False, True),
-    (3, 2, 4, "erf", "square", True, False),
+    # updates, batch, units, activation, loss, bias, train_readout, decay of the bias
+    (6, 1, 3, "relu", "square", True, True, 0.3),
+    (4, 3, 2, "erf", "logistic", False, True, 0.3),
+    (3, 2, 4, "erf", "square", True, False, 0.0),
 ]
 
 
-def chunk_of(updates, batch, hidden, bias, train_readout, dtype=torch.float64, device="cpu"):
+def chunk_of(updates, batch, hidden, bias, dtype=torch.float64, device="cpu"):
     generator = torch.Generator().manual_seed(0)
 
     def normals(*shape):
@@ -33,24 +33,28 @@ def chunk_of(updates, batch, hidden, bias, train_readout, dtype=torch.float64, d
     parts = {
         "fields": normals(2, updates * batch, hidden).to(dtype),
         "gram": x @ x.mT,
-        "labels": normals(2, updates * batch).sign().to(dtype),
-        "readout": normals(2, hidden),
+        "labels": normals(2, updates * batch, 1).sign().to(dtype),
+        "readout": normals(2, 1, hidden),
         "bias": normals(2, hidden) if bias else None,
         "rates": normals(updates).abs() / 3,
     }
     parts = {name: None if part is None else part.to(device) for name, part in parts.items()}
-    return recursion.Chunk(**parts, weight_decay=0.3, train_readout=train_readout)
+    return recursion.Chunk(**parts)
+
+
+def rule_of(activation="erf", loss="square", batch=1, train_readout=True, bias_decay=0.3):
+    algorithm = gd.OnlineSGD(0.1, 0.3, train_readout, loss, batch)
+    rule = Rule.of(gd.activation(activation), algorithm, compiled=False)
+    return rule._replace(bias_decay=bias_decay, functions=functions_of(rule.activation, rule.loss))
 
 
 def both(case, dtype=torch.float64, device="cpu"):
     """Solve by sweeps in torch, and by the kernel."""
-    updates, batch, hidden, activation, loss, bias, train_readout = case
-    chunk = chunk_of(updates, batch, hidden, bias, train_readout, dtype, device)
-    activation = gd.activation(activation)
-    loss = gd.OnlineSGD(0.1, loss=loss).loss_function
-    scalars = (*scalar_functions_of(activation).functions, loss.scalar_signal())
-    yield recursion.solve(chunk, activation, loss)
-    yield solver(scalars, hidden, dtype)(chunk)
+    updates, batch, hidden, activation, loss, bias, train_readout, bias_decay = case
+    chunk = chunk_of(updates, batch, hidden, bias, dtype, device)
+    rule = rule_of(activation, loss, batch, train_readout, bias_decay)
+    yield recursion.solve(chunk, rule)
+    yield solver(rule, hidden, 1, dtype)(chunk)
 
 
 def agree(case, dtype=torch.float64, device="cpu"):
@@ -74,7 +78,7 @@ def blocked_engines_agree():
         engine = DenseEngine(mixture, network, algorithm, replicas=2, block_size=9)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DenseEngine, "compiled", False)
-            patch.setattr("gmmdyn.training.dense.blocked.usable", lambda device, on=on_gpu: on)
+            patch.setattr("gmmdyn.training.rule.blocked.usable", lambda device, on=on_gpu: on)
             engine.advance(Segment(0, 0, 9))
         layers.append(engine.first_layer)
     torch.testing.assert_close(*layers, rtol=0, atol=1e-5)
@@ -96,23 +100,18 @@ def test_it_solves_the_recursion_in_the_simulator(which):
 def test_it_is_made_into_ptx(itemsize, pretended_device):
     from numba import cuda
 
-    activation, loss = gd.activation("erf"), gd.OnlineSGD(0.1).loss_function
-    kernel = _recursion_cuda.kernel_of(
-        4, (*scalar_functions_of(activation).functions, loss.scalar_signal())
-    )
+    kernel = _recursion_cuda.kernel_of(4, 1, rule_of().functions)
     ptx, _ = cuda.compile_ptx(kernel, _recursion_cuda.SIGNATURES[itemsize], cc=(9, 0))
     assert ".target sm_90" in ptx
     assert "bar.sync" in ptx  # threads wait for each other
 
 
 def test_more_units_than_fit_are_left_to_the_sweeps():
-    activation, loss = gd.activation("erf"), gd.OnlineSGD(0.1).loss_function
-    scalars = (*scalar_functions_of(activation).functions, loss.scalar_signal())
-    assert solver(scalars, 1000, torch.float32) is None
+    assert solver(rule_of(), 1000, 1, torch.float32) is None
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("case", [*CASES, (64, 1, 4, "relu", "square", True, True)])
+@pytest.mark.parametrize("case", [*CASES, (64, 1, 4, "relu", "square", True, True, 0.3)])
 def test_it_solves_the_recursion_on_a_gpu(case):
     agree(case, device="cuda")
 

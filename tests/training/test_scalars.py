@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gmmdyn as gd
+from gmmdyn.compiler.agreement import disagreement, trial_numbers
+from gmmdyn.compiler.operations import NUMBERS
+from gmmdyn.compiler.scalars import compiled_scalar
+from gmmdyn.compiler.tracing import UntraceableError, trace
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.training import ChainEngine, DenseEngine, Segment
-from gmmdyn.training.compiled.agreement import disagreement, points
-from gmmdyn.training.compiled.operations import NUMBERS
-from gmmdyn.training.compiled.scalars import compiled_scalar, scalar_functions_of
-from gmmdyn.training.compiled.tracing import UntraceableError, trace
+from gmmdyn.training.rule.rule import scalar_functions_of
 
 
 class Elementwise(gd.Activation):
@@ -300,7 +301,7 @@ def test_what_is_no_scalar_function_is_refused_with_the_reason(name):
     ],
 )
 def test_a_difference_is_noticed(function, scalar):
-    assert disagreement(function, scalar, points([1.5, 20.0])) is not None
+    assert disagreement(function, scalar, trial_numbers([1.5, 20.0])) is not None
 
 
 def test_a_difference_of_rounding_is_none():
@@ -309,7 +310,7 @@ def test_a_difference_of_rounding_is_none():
         disagreement(
             lambda x: 1 - torch.tanh(x) ** 2,
             lambda x: (1 - math.tanh(x)) * (1 + math.tanh(x)),
-            points(),
+            trial_numbers(),
         )
         is None
     )

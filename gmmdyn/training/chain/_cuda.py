@@ -10,7 +10,6 @@ launched, and wherever launches begin and end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -19,14 +18,15 @@ from numba import cuda, float64, int64, void
 from numba.extending import register_jitable
 
 from gmmdyn.training.chain._update import runner
-from gmmdyn.training.compiled._philox import MASK, WORD, chi_squared, normals, uniforms
+from gmmdyn.training.random._philox import MASK, WORD, chi_squared, normals, uniforms
+from gmmdyn.training.rule._sgd import respond_with
+from gmmdyn.training.rule.rule import Functions
 
-Scalars = tuple[Callable[..., float], ...]
 _rows, _layers = float64[:, ::1], float64[:, :, ::1]
 SIGNATURE = void(
     *(int64, int64, _rows, int64[:, ::1], int64[::1]),
-    *(_rows, _layers, _rows, _rows),
-    *(_layers, _layers, _rows, _rows),
+    *(_rows, _layers, _layers, _rows),
+    *(_layers, _layers, _layers, _rows),
 )
 
 
@@ -39,6 +39,7 @@ class Sizes(NamedTuple):
         outside: s.
         clusters: C.
         hidden: K.
+        count: O, the number of outputs.
         biased: whether there is a bias.
     """
 
@@ -47,6 +48,7 @@ class Sizes(NamedTuple):
     outside: int
     clusters: int
     hidden: int
+    count: int
     biased: bool
 
 
@@ -59,51 +61,40 @@ class Shapes(NamedTuple):
     span: tuple[int, int]
     rest: tuple[int, int]
     hidden: tuple[int]
+    count: tuple[int]
+    readout: tuple[int, int]
 
 
 def shapes_of(sizes: Sizes) -> Shapes:
     """Return the shapes of the arrays that a chain works on."""
     r, s, hidden = max(1, sizes.inside), max(1, sizes.outside), sizes.hidden
-    return Shapes((1,), (1, r + s), (r,), (r, hidden), (s, hidden), (hidden,))
+    units = (hidden,), (sizes.count,), (sizes.count, hidden)
+    return Shapes((1,), (1, r + s), (r,), (r, hidden), (s, hidden), *units)
 
 
 @lru_cache(maxsize=32)
-def mover(sizes: Sizes, scalars: Scalars) -> Any:
+def mover(sizes: Sizes, functions: Functions) -> Any:
     """Return the function that moves one chain, callable from compiled code.
 
     Args:
         sizes: of the chain.
-        scalars: activation, its derivative, and the error signal of output and label.
+        functions: activation, its derivative, and the error signal.
 
     Returns:
-        `move(chain, first, stop, rates, keys, points, parameters, states, local)`: which chain;
-        the first update and one past the last; learning rates over D from the first update on,
-        `(P, T)`, or `(P, 1)` if they are constant; keys `(N, 2)`, two words; the point that each
-        chain belongs to, `(N,)`; `parameters` of points: sigma, weight decay, label noise and
-        whether the readout learns, `(P, 4)`, means in their basis `(P, C, r)`, labels `(P, C)` and
-        cumulative priors `(P, C)`; `states` of chains: span `(N, r, K)`, rest `(N, s, K)`, readout
-        `(N, K)` and bias `(N, K)`, changed in place; and `local`, the chain's own arrays of noise,
-        state and work. What is empty is not read.
+        `move(chain, first, stop, rates, keys, experiments, parameters, states, local)`: which
+        chain; the first update and one past the last; learning rates over D from the first update
+        on, `(P, T)`, or `(P, 1)` if they are constant; keys `(N, 2)`, two words; the experiment
+        that each chain belongs to, `(N,)`; `parameters` of experiments: sigma, weight decay, label
+        noise and whether the readout learns, `(P, 4)`, means in their basis `(P, C, r)`, labels
+        `(P, C, O)` and cumulative priors `(P, C)`; `states` of chains: span `(N, r, K)`, rest
+        `(N, s, K)`, readout `(N, O, K)` and bias `(N, K)`, changed in place; and `local`, the
+        chain's own arrays of noise, state and work. What is empty is not read.
     """
-    dim, inside, outside, clusters, hidden, biased = sizes
+    dim, inside, outside, clusters, hidden, count, biased = sizes
     directions = inside + outside
     pairs = (directions + 1) // 2
     freedom = float(dim - directions)
-    activation, derivative, error = (register_jitable(scalar) for scalar in scalars)
-
-    @register_jitable
-    def value(handles, field):
-        return activation(field)
-
-    @register_jitable
-    def slope(handles, field):
-        return derivative(field)
-
-    @register_jitable
-    def signal(handles, output, label):
-        return error(output, label)
-
-    run = runner(value, slope, signal)
+    run = runner(respond_with(functions))
 
     @register_jitable
     def draw(update, key, noise):
@@ -125,24 +116,25 @@ def mover(sizes: Sizes, scalars: Scalars) -> Any:
                 target[0][j, k] = source[0][j, k]
             for j in range(outside):
                 target[1][j, k] = source[1][j, k]
-            target[2][k] = source[2][k]
+            for o in range(count):
+                target[2][o, k] = source[2][o, k]
             if biased:
                 target[3][k] = source[3][k]
 
     @register_jitable
-    def move(chain, first, stop, rates, keys, points, parameters, states, local):
+    def move(chain, first, stop, rates, keys, experiments, parameters, states, local):
         numbers, centres, labels, cumulative = parameters
         noise, state, work = local
-        point = points[chain]
+        own = experiments[chain]
         key = np.uint64(keys[chain, 0]), np.uint64(keys[chain, 1])
-        mixture = centres[point], labels[point], cumulative[point], numbers[point, 0]
-        rule = numbers[point, 1], numbers[point, 2], numbers[point, 3] > 0.0
+        mixture = centres[own], labels[own], cumulative[own], numbers[own, 0]
+        rule = numbers[own, 1], numbers[own, 2], numbers[own, 3] > 0.0
         held = states[0][chain], states[1][chain], states[2][chain], states[3][chain]
-        fixed = (1, inside, outside, clusters, hidden, biased, freedom > 0.0, True)
+        fixed = (1, inside, outside, clusters, hidden, count, biased, freedom > 0.0, True)
         copy(held, state)
         constant = rates.shape[1] == 1
         for update in range(first, stop):
-            noise[0][0] = rates[point, 0 if constant else update - first]
+            noise[0][0] = rates[own, 0 if constant else update - first]
             draw(update, key, noise)
             run(0, noise, fixed, mixture, rule, state, work)
         copy(state, held)
@@ -150,26 +142,26 @@ def mover(sizes: Sizes, scalars: Scalars) -> Any:
     return move
 
 
-def kernel_of(sizes: Sizes, scalars: Scalars) -> Any:
+def kernel_of(sizes: Sizes, functions: Functions) -> Any:
     """Return the kernel that moves all chains, as Python; its signature is `SIGNATURE`.
 
     Args:
         sizes: of a chain.
-        scalars: activation, its derivative, and the error signal of output and label.
+        functions: activation, its derivative, and the error signal.
 
     Returns:
         A function to be compiled by `numba.cuda`, of the first update, one past the last, and what
         `mover` lists.
     """
-    move = mover(sizes, scalars)
-    one, directions, inside, span, rest, hidden = shapes_of(sizes)
+    move = mover(sizes, functions)
+    one, directions, inside, span, rest, hidden, count, readout = shapes_of(sizes)
 
     def advance(
         first,
         stop,
         rates,
         keys,
-        points,
+        experiments,
         numbers,
         centres,
         labels,
@@ -192,19 +184,27 @@ def kernel_of(sizes: Sizes, scalars: Scalars) -> Any:
         state = (
             cuda.local.array(span, float64),
             cuda.local.array(rest, float64),
+            cuda.local.array(readout, float64),
             cuda.local.array(hidden, float64),
+        )
+        sample = (
+            cuda.local.array(hidden, float64),
+            cuda.local.array(count, float64),
+            cuda.local.array(hidden, float64),
+            cuda.local.array(count, float64),
+            cuda.local.array(count, float64),
             cuda.local.array(hidden, float64),
         )
         work = (
             cuda.local.array(inside, float64),
             cuda.local.array(hidden, float64),
-            cuda.local.array(hidden, float64),
-            cuda.local.array(hidden, float64),
-            cuda.local.array(hidden, float64),
             cuda.local.array(rest, float64),
+            cuda.local.array(hidden, float64),
+            cuda.local.array(readout, float64),
+            sample,
         )
         parameters = numbers, centres, labels, cumulative
         states = spans, rests, readouts, biases
-        move(chain, first, stop, rates, keys, points, parameters, states, (noise, state, work))
+        move(chain, first, stop, rates, keys, experiments, parameters, states, (noise, state, work))
 
     return advance

@@ -9,37 +9,21 @@ from typing import Any
 
 import numpy as np
 from numba import float64, int64, njit, types, void
-from numba.extending import register_jitable
 
 from gmmdyn.training.chain._update import runner
-from gmmdyn.training.compiled._calls import call1, call2
-from gmmdyn.training.compiled.kept import kept
+from gmmdyn.training.disk_cache import kept_while_unchanged
+from gmmdyn.training.rule._sgd import respond_by_address
 
 _vector, _rows = float64[::1], float64[:, ::1]
 _tuple: Any = types.Tuple
 _noise = _tuple((_vector, _vector, _rows, _vector, _vector))
-_mixture = _tuple((_rows, _vector, _vector, float64))
-_state = _tuple((_rows, _rows, _vector, _vector))
+_mixture = _tuple((_rows, _rows, _vector, float64))
+_state = _tuple((_rows, _rows, _rows, _vector))
 _numbers = _tuple((float64, float64, types.boolean))
 _addresses = _tuple((int64, int64, int64))
 
 
-@register_jitable
-def _value(addresses, field):
-    return call1(addresses[0], (field,))
-
-
-@register_jitable
-def _slope(addresses, field):
-    return call1(addresses[1], (field,))
-
-
-@register_jitable
-def _signal(addresses, output, label):
-    return call2(addresses[2], (output, label))
-
-
-_run = runner(_value, _slope, _signal)
+_run = runner(respond_by_address)
 
 
 # Sums may be reordered (that lets them use vector instructions), but infinities are respected.
@@ -50,7 +34,7 @@ _run = runner(_value, _slope, _signal)
     error_model="numpy",
     fastmath={"reassoc", "contract", "nsz"},
 )
-@kept
+@kept_while_unchanged
 def advance(noise, mixture, state, numbers, addresses):
     """Move the state of one replica, in place, over updates in order.
 
@@ -59,30 +43,39 @@ def advance(noise, mixture, state, numbers, addresses):
             chooses the cluster, `(B,)`; p's noise and xi, standard normal, `(B, r + s)`; chi,
             `(B,)`, or empty if D = r + s; a uniform number that chooses whether the label is the
             wrong one, `(B,)`, or empty.
-        mixture: means in their basis, `(C, r)`; labels `(C,)`; cumulative priors `(C,)`; sigma.
-        state: span `(r, K)`, rest `(s, K)`, readout `(K,)`, bias `(K,)` or empty.
+        mixture: means in their basis, `(C, r)`; labels `(C, O)`; cumulative priors `(C,)`; sigma.
+        state: span `(r, K)`, rest `(s, K)`, readout `(O, K)`, bias `(K,)` or empty.
         numbers: weight decay, probability of a wrong label, whether the readout learns.
-        addresses: of the activation, its derivative, and the error signal of output and label.
+        addresses: of the activation, its derivative, and the error signal.
     """
-    span, rest, _, bias = state
+    span, rest, readout, bias = state
     inside, hidden = span.shape
-    outside = rest.shape[0]
+    outside, count = len(rest), len(readout)
     sizes = (
         len(noise[0]),
         inside,
         outside,
         len(mixture[2]),
         hidden,
+        count,
         len(bias) > 0,
         len(noise[3]) > 0,
         len(noise[4]) > 0,
     )
+    sample = (
+        np.empty(hidden),
+        np.empty(count),
+        np.empty(hidden),
+        np.empty(count),
+        np.empty(count),
+        np.empty(hidden),
+    )
     work = (
         np.empty(inside),
         np.empty(hidden),
-        np.empty(hidden),
-        np.empty(hidden),
-        np.empty(hidden),
         np.empty((outside, hidden)),
+        np.empty(hidden),
+        np.empty((count, hidden)),
+        sample,
     )
     _run(addresses, noise, sizes, mixture, numbers, state, work)

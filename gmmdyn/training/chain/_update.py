@@ -6,8 +6,8 @@ r directions that hold the means and s = min(K, D - r) more that hold what the w
 R = centres span. A sample has the coordinates p (r,) and sigma xi (s,) there, and chi is what its
 noise has beyond them, squared, over sigma^2.
 
-One update is span <- a span + p d', with d_k = (eta/D) v_k g'(lambda_k) Delta, while `rest` gets a
-row more, sigma sqrt(chi) d, and is brought back to s rows by rotations, which leave Q as it is:
+One update is span <- a span + p d', with d_k = (eta/D) gamma_k (`rule/_sgd.py`), while `rest` gets
+a row more, sigma sqrt(chi) d, and is brought back to s rows by rotations, which leave Q as it is:
 
     1. The s + 1 rows a rest + sigma xi d', sigma sqrt(chi) d are turned so that the noise points
        along the last one. With Y = |xi|^2 + chi, this makes `rest` into a P' rest, where
@@ -25,54 +25,57 @@ positive semi-definite whatever the rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from numba.extending import register_jitable
 
+from gmmdyn.training.rule._sgd import add_slopes, move_head
 
-def runner(
-    value: Callable[..., float], slope: Callable[..., float], signal: Callable[..., float]
-) -> Any:
+
+def runner(respond: Any) -> Any:
     """Return the function that moves one chain over updates, callable from compiled code.
 
     Args:
-        value: calls the activation, of handles and a local field.
-        slope: calls its derivative, of the same.
-        signal: calls the error signal, of handles, output and label.
+        respond: from `responder` in `rule/_sgd.py`.
 
     Returns:
         `run(handles, noise, sizes, mixture, numbers, state, work)`:
 
-        * `handles` goes to the three functions.
+        * `handles` goes to `respond`.
         * `noise` for each of B updates: the learning rate over D, `(B,)`; a uniform number that
           chooses the cluster, `(B,)`; p's noise and xi, standard normal, `(B, r + s)`; chi, `(B,)`;
           a uniform number that chooses whether the label is the wrong one, `(B,)`.
-        * `sizes`: B, r, s, C, K, and whether there are a bias, a chi (not if D = r + s) and wrong
-          labels; what there is not is not read.
-        * `mixture`: means in their basis, `(C, r)`; labels `(C,)`; cumulative priors `(C,)`; sigma.
+        * `sizes`: B, r, s, C, K, O, and whether there are a bias, a chi (not if D = r + s) and
+          wrong labels; what there is not is not read.
+        * `mixture`: means in their basis, `(C, r)`; labels `(C, O)`; cumulative priors `(C,)`;
+          sigma.
         * `numbers`: weight decay, probability of a wrong label, whether the readout learns.
-        * `state`, changed in place: span `(r, K)`, rest `(s, K)`, readout `(K,)`, bias `(K,)`.
-        * `work`: what `workspace` lists.
+        * `state`, changed in place: span `(r, K)`, rest `(s, K)`, readout `(O, K)`, bias `(K,)`.
+        * `work`: places for p `(r,)`, rest' xi `(K,)`, what directions contribute to it `(s, K)`,
+          d `(K,)`, h `(O, K)`, and the sample of `respond`.
     """
 
     @register_jitable
     def run(handles, noise, sizes, mixture, numbers, state, work):
-        updates, inside, outside, clusters, hidden, biased, beyond_it, misled = sizes
+        updates, inside, outside, clusters, hidden, count, biased, beyond_it, misled = sizes
         rates, choices, normals, beyond, wrong = noise
         centres, labels, cumulative, sigma = mixture
         weight_decay, label_noise, train_readout = numbers
         span, rest, readout, bias = state
         # swing is rest' xi, later z; row j of later is what directions after j contribute to it.
-        point, fields, outputs, steps, swing, later = work
+        point, swing, later, steps, slopes, sample = work
+        fields, label, activations, _, signals, gammas = sample
+        units, learns = (hidden, count), (biased, train_readout)
         for i in range(updates):
             decay = 1.0 - rates[i] * weight_decay
             cluster = 0
             for c in range(clusters - 1):
                 cluster += choices[i] >= cumulative[c]
-            label = labels[cluster]
+            sign = 1.0
             if misled and wrong[i] < label_noise:
-                label = -label
+                sign = -1.0
+            for o in range(count):
+                label[o] = sign * labels[cluster, o]
 
             for k in range(hidden):
                 fields[k] = 0.0
@@ -87,20 +90,18 @@ def runner(
                     later[j, k] = swing[k]
                     swing[k] += rest[j, k] * xi
 
-            output = 0.0
             for k in range(hidden):
                 fields[k] += sigma * swing[k]
                 if biased:
                     fields[k] += bias[k]
-                outputs[k] = value(handles, fields[k])
-                output += readout[k] * outputs[k]
-            delta = signal(handles, output, label)
+            respond(handles, units, readout, sample)
+            for o in range(count):
+                for k in range(hidden):
+                    slopes[o, k] = 0.0
+            add_slopes(units, activations, signals, slopes)
             for k in range(hidden):
-                steps[k] = rates[i] * readout[k] * slope(handles, fields[k]) * delta
-                if biased:
-                    bias[k] = decay * bias[k] + steps[k]
-                if train_readout:
-                    readout[k] = decay * readout[k] + rates[i] * delta * outputs[k]
+                steps[k] = rates[i] * gammas[k]
+            move_head(units, rates[i], (decay, decay), learns, (gammas, slopes), (bias, readout))
 
             for j in range(inside):
                 for k in range(hidden):

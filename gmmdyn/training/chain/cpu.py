@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
-from gmmdyn.training.compiled.scalars import compiled_scalar
+from gmmdyn.training.rule.rule import Addresses, Functions
 from gmmdyn.training.stream import Segment
 
 # Updates whose noise is drawn at once: it stays in the cache, and calls are few.
@@ -89,33 +89,30 @@ def draw_noise(
 
 
 def mover(
-    scalars: Sequence[Callable[..., float]],
+    functions: Functions,
     parameters: Sequence[np.ndarray],
     state: Sequence[np.ndarray],
 ) -> Callable[[Noise], None]:
     """Return what moves one chain.
 
     Args:
-        scalars: activation, its derivative, and the error signal of output and label.
+        functions: activation, its derivative, and the error signal.
         parameters: sigma, weight decay, probability of a wrong label and whether the readout
-            learns, shape `(4,)`; means in their basis, `(C, r)`; labels and cumulative priors,
-            `(C,)`.
-        state: span, rest, readout and bias, which may be empty; changed in place.
+            learns, shape `(4,)`; means in their basis, `(C, r)`; labels, `(C, O)`; cumulative
+            priors, `(C,)`.
+        state: span, rest, readout, `(O, K)`, and bias, which may be empty; changed in place.
 
     Returns:
         A function of the noise of some updates.
     """
-    *functions, signal = scalars
-    # Held as long as their addresses are used.
-    compiled = [*(compiled_scalar(function) for function in functions), compiled_scalar(signal, 2)]
+    addresses = Addresses(functions)
     (sigma, weight_decay, label_noise, learns), centres, labels, cumulative = parameters
     mixture = (centres, labels, cumulative, float(sigma))
     numbers = (float(weight_decay), float(label_noise), bool(learns))
     kernel = _kernel()
 
     def move(noise: Noise) -> None:
-        addresses = tuple(function.address for function in compiled)
-        kernel(tuple(noise), mixture, tuple(state), numbers, addresses)
+        kernel(tuple(noise), mixture, tuple(state), numbers, addresses.numbers)
 
     return move
 

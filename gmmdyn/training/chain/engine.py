@@ -18,16 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.compiler.cuda import usable
+from gmmdyn.compiler.scalars import can_compile
+from gmmdyn.compiler.tracing import UntraceableError
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
 from gmmdyn.training.chain.coordinates import coordinates_of
 from gmmdyn.training.chain.cpu import Noise, draw_noise, mover
-from gmmdyn.training.chain.launches import advance_chains, keys_of
-from gmmdyn.training.chain.points import Point, parameters_of, same_kind
-from gmmdyn.training.compiled.cuda import usable
-from gmmdyn.training.compiled.scalars import can_compile, scalar_functions_of
+from gmmdyn.training.chain.experiments import ChainExperiment, parameters_of, same_kind
+from gmmdyn.training.chain.gpu import advance_chains, keys_of
 from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import measure_order_parameters
+from gmmdyn.training.rule.rule import error_function_of, scalar_functions_of
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import one_torch_thread, run_in_threads
 from gmmdyn.trajectory.order_parameters import OrderParameters
@@ -91,25 +93,27 @@ class ChainEngine(Engine):
         block_size: int | None = None,
         others: Sequence[Parts] = (),
     ) -> None:
-        points = []
+        experiments = []
         for parts in ((data_model, network, algorithm), *others):
             reason = self.obstacle(*parts)
             if reason is not None:
                 raise IncompatibleError(f"the chain engine {reason}.")
-            points.append(Point.of(*parts))
-        same_kind(points)
+            experiments.append(ChainExperiment.of(*parts))
+        same_kind(experiments)
         super().__init__(network.dim, block_size or _BLOCK)
         # A tuple, since they are not to follow the module to its device.
-        self.points = tuple(points)
+        self.experiments = tuple(experiments)
         self.seed = seed
         self._each = replicas
         with one_torch_thread():  # sums in one order, whatever the machine is doing
-            starts = [coordinates_of(one.mixture.means, one.network.first_layer) for one in points]
+            starts = [
+                coordinates_of(one.mixture.means, one.network.first_layer) for one in experiments
+            ]
 
         # In checkpoints, so that a resumed run has the same basis to the last bit.
         self.register_buffer("centres", torch.stack([start.centres.cpu() for start in starts]))
         names = ("_numbers", "_labels", "_cumulative")
-        for name, value in zip(names, parameters_of(points), strict=True):
+        for name, value in zip(names, parameters_of(experiments), strict=True):
             self.register_buffer(name, value, persistent=False)
 
         def states(tensors: Sequence[Tensor]) -> nn.Parameter:
@@ -118,13 +122,15 @@ class ChainEngine(Engine):
 
         self.span = states([start.span for start in starts])
         self.rest = states([start.rest for start in starts])
-        self.readout = states([point.network.readout for point in points])
-        biases = [point.network.bias for point in points]
+        self.readout = states([one.network.readout for one in experiments])
+        biases = [one.network.bias for one in experiments]
         given = [bias for bias in biases if bias is not None]
         self.bias = states(given) if given else None
 
     @classmethod
-    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
+    def obstacle_of_parts(
+        cls, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> str | None:
         """Say why it cannot run them; see `Engine.obstacle_of_parts`."""
         if not isinstance(data_model, IsotropicMixture):
             return f"simulates isotropic mixtures, and {type(data_model).__name__} is none"
@@ -136,12 +142,17 @@ class ChainEngine(Engine):
         if scalars.functions is None:
             name = type(network.activation).__name__
             return f"needs an activation with scalar functions, and {name}'s {scalars.reason}"
+        try:
+            error_function_of(algorithm.loss_function)
+        except UntraceableError as error:
+            name = type(algorithm.loss_function).__name__
+            return f"needs a loss with a scalar error signal, and {name}'s {error}"
         return None
 
     @property
     def finite(self) -> bool:
         """Whether all states are finite; always true of several experiments."""
-        return len(self.points) > 1 or all(
+        return len(self.experiments) > 1 or all(
             bool(torch.isfinite(state).all()) for state in self.parameters(recurse=False)
         )
 
@@ -157,12 +168,12 @@ class ChainEngine(Engine):
         part = slice(replicas.start, replicas.stop)
         span, rest = self.span[part].cpu(), self.rest[part].cpu()
         Q = span.mT @ span + rest.mT @ rest
-        points = self._points(replicas)
-        variances = [self.points[point].mixture.variance for point in points]
+        own = self._own(replicas)
+        variances = [self.experiments[index].mixture.variance for index in own]
         variance = torch.tensor(variances, dtype=torch.float64).view(-1, 1, 1, 1)
         return OrderParameters(
             Q=Q,
-            R=self.centres.cpu()[points] @ span,
+            R=self.centres.cpu()[own] @ span,
             v=self.readout[part].cpu(),
             b=None if self.bias is None else self.bias[part].cpu(),
             covariance=variance * Q.unsqueeze(-3),
@@ -190,18 +201,16 @@ class ChainEngine(Engine):
                 self.groups(),
             )
             return
-        position = segment.start
-        for stop in sorted({*stops, segment.stop}):
-            self._advance_on_gpu(position, stop)
-            position = stop
+        for start, stop in segment.parts(segment.start, segment.stop, stops):
+            self._advance_on_gpu(start, stop)
             if stop in stops:
                 for group in self.groups():
                     observe(stop, group)
 
     def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
         """Measure some replicas; see `Engine.measure`."""
-        point = self.points[self._points(replicas)[0]]
-        states, activation = self.order_parameters(replicas), point.network.activation
+        one = self.experiments[self._own(replicas)[0]]
+        states, activation = self.order_parameters(replicas), one.network.activation
         numbers = [number % self._each for number in self.numbers(replicas)]
         before = 0
         if usable(self.span.device):
@@ -213,33 +222,34 @@ class ChainEngine(Engine):
             numbers = [numbers[0] + place for place in places.tolist()]
             activation = copy.deepcopy(activation).to(self.span.device)
         seeds = [stream_seed(self.seed, TEST_SET, number, step) for number in numbers]
-        loss = point.algorithm.loss_function
-        curves = measure_order_parameters(point.mixture, activation, states, seeds, test_size, loss)
+        loss = one.algorithm.loss_function
+        curves = measure_order_parameters(one.mixture, activation, states, seeds, test_size, loss)
         return {name: value[before : before + len(replicas)] for name, value in curves.items()}
 
-    def _points(self, replicas: range) -> list[int]:
+    def _own(self, replicas: range) -> list[int]:
         """Return which experiment each of some replicas belongs to."""
         return [number // self._each for number in self.numbers(replicas)]
 
     def _states(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the states; an empty bias if there is none."""
+        """Return the states, the readout as `(N, O, K)`; an empty bias if there is none."""
         bias = self.readout.new_empty(self.replicas, 0) if self.bias is None else self.bias
-        return self.span.data, self.rest.data, self.readout.data, bias.detach()
+        readout = self.readout.data.view(self.replicas, -1, self.span.shape[-1])
+        return self.span.data, self.rest.data, readout, bias.detach()
 
     def _advance_on_gpu(self, start: int, stop: int) -> None:
         """Launch kernels that move all replicas."""
         numbers = self.numbers(range(self.replicas))
-        keys, points = keys_of(self.seed, numbers, self._each, self.span.device)
-        dim, inside, outside = self.dim, self.span.shape[1], self.rest.shape[1]
-        clusters, hidden = self._labels.shape[1], self.readout.shape[1]
+        keys, own = keys_of(self.seed, numbers, self._each, self.span.device)
+        (inside, hidden), outside = self.span.shape[1:], self.rest.shape[1]
+        clusters, count = self._labels.shape[1:]
         advance_chains(
             start,
             stop,
-            (dim, inside, outside, clusters, hidden, self.bias is not None),
-            self.points[0].scalars,
-            [point.algorithm for point in self.points],
+            (self.dim, inside, outside, clusters, hidden, count, self.bias is not None),
+            self.experiments[0].functions,
+            [one.algorithm for one in self.experiments],
             keys,
-            points,
+            own,
             (self._numbers, self.centres, self._labels, self._cumulative),
             self._states(),
         )
@@ -254,27 +264,23 @@ class ChainEngine(Engine):
             for target, source in zip(held, state, strict=True):
                 target.copy_(source)
 
-        (index,) = self._points(range(replica, replica + 1))
+        (index,) = self._own(range(replica, replica + 1))
         tensors = (self._numbers, self.centres, self._labels, self._cumulative)
         parameters = [tensor[index].cpu().numpy() for tensor in tensors]
         arrays = [tensor.numpy() for tensor in state]
-        move = mover(self.points[index].scalars, parameters, arrays)
-        position = segment.start
-        for start, noise in self._pieces(segment, replica):
-            end = min(start + len(noise.rates), segment.stop)
-            for stop in sorted({*stops, end}):
-                if position < stop <= end:
-                    move(noise.part(position - start, stop - start))
-                    position = stop
-                    if stop in stops:
-                        store()
-                        observe(stop, range(replica, replica + 1))
+        move = mover(self.experiments[index].functions, parameters, arrays)
+        for start, noise in self._noise(segment, replica):
+            for first, stop in segment.parts(start, start + len(noise.rates), stops):
+                move(noise.part(first - start, stop - start))
+                if stop in stops:
+                    store()
+                    observe(stop, range(replica, replica + 1))
         store()
 
-    def _pieces(self, segment: Segment, replica: int) -> Iterator[tuple[int, Noise]]:
-        """Draw the noise of one replica on a CPU, piece by piece."""
+    def _noise(self, segment: Segment, replica: int) -> Iterator[tuple[int, Noise]]:
+        """Draw the noise of one replica on a CPU, some updates at a time."""
         (number,) = self.numbers(range(replica, replica + 1))
         seed = stream_seed(self.seed, SAMPLES, number % self._each, segment.block)
-        algorithm = self.points[number // self._each].algorithm
+        algorithm = self.experiments[number // self._each].algorithm
         directions = self.span.shape[1] + self.rest.shape[1]
         return draw_noise(seed, segment, self.block_size, algorithm, self.dim, directions)

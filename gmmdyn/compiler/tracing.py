@@ -17,11 +17,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from gmmdyn.compiler.operations import LOOKS, MAKERS, MOVES, SUMS, scalar_form
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.training.compiled.operations import LOOKS, MAKERS, MOVES, SUMS, scalar_form
 
-# Numbers whose values mean nothing: only where they go is looked at.
-_INPUT = ((-1.7, -0.6, 0.3), (0.9, 1.4, 2.2))
+# What the arguments are called, and numbers whose values mean nothing: only where they go is looked
+# at.
+ARGUMENTS = ("x", "y")
+_INPUTS = (((-1.7, -0.6, 0.3), (0.9, 1.4, 2.2)), ((0.7, -1.1, 1.9), (-0.2, 0.4, -2.3)))
 # Expressions of all elements together; of one with more, compiling takes seconds.
 _MOST = 6000
 _TYPES = (torch.float64, torch.bool)
@@ -34,23 +36,28 @@ class UntraceableError(IncompatibleError):
     """Code that is no scalar function; the message is a clause that goes on from its name."""
 
 
-def trace(function: Callable[[Tensor], Tensor], device: torch.device | None = None) -> str:
+def trace(
+    function: Callable[..., Tensor], arguments: int = 1, device: torch.device | None = None
+) -> str:
     """Find the scalar function that elementwise code computes in float64.
 
     Args:
-        function: of a tensor of any shape.
+        function: of one tensor of any shape, or of two of the same.
+        arguments: how many.
         device: where its own tensors are.
 
     Returns:
-        Source: the body of a function of `x`, which uses `math`.
+        Source: the body of a function of `x`, or of `x` and `y`, which uses `math`.
 
     Raises:
         UntraceableError: if it is none, or is made of operations whose scalar form is not known.
     """
-    x = torch.tensor(_INPUT, dtype=torch.float64, device=device)
-    tracer = _Tracer(x)
+    inputs = [
+        torch.tensor(_INPUTS[i], dtype=torch.float64, device=device) for i in range(arguments)
+    ]
+    tracer = _Tracer(inputs)
     with tracer:
-        result = function(x)
+        result = function(*inputs)
     return tracer.source(result)
 
 
@@ -71,9 +78,9 @@ class _Call(NamedTuple):
 
 
 class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows what becomes of an input."""
+    """Follows what becomes of inputs of one shape."""
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # An expression is a template and the numbers of the expressions in it; number 0 is zero.
         self._expressions: list[tuple[str, tuple[int, ...]]] = []
@@ -81,8 +88,15 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._number("0.0")
         # By address: the memory, kept from being used again; what is in it; the expressions.
         self._followed: dict[int, tuple[Any, torch.dtype, Tensor]] = {}
-        self._inputs = [self._number(f"x{i}") for i in range(x.numel())]
-        self._write(x, torch.tensor(self._inputs).view(x.shape))
+        self._shape = inputs[0].shape
+        # What each element of the result may be made of: the elements in its place, by argument.
+        self._places: list[dict[int, str]] = [{} for _ in range(self._shape.numel())]
+        for name, x in zip(ARGUMENTS, inputs, strict=False):
+            numbers = [self._number(f"{name}{i}") for i in range(x.numel())]
+            self._write(x, torch.tensor(numbers).view(x.shape))
+            for place, number in zip(self._places, numbers, strict=True):
+                place[number] = name
+        self._inputs = {number for place in self._places for number in place}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -103,20 +117,19 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def source(self, result: Any) -> str:
-        """Write the function that the result is of the input; see `trace`."""
-        shape = (len(_INPUT), len(_INPUT[0]))
-        if not isinstance(result, Tensor) or result.shape != shape:
+        """Write the function that the result is of the inputs; see `trace`."""
+        if not isinstance(result, Tensor) or result.shape != self._shape:
             raise UntraceableError("does not return a tensor of the shape of its input")
         if result.dtype != torch.float64:
             raise UntraceableError(f"returns {result.dtype} for torch.float64")
         numbers = self._read(result).flatten().tolist()
-        found = {self._body(*pair) for pair in zip(numbers, self._inputs, strict=True)}
+        found = {self._body(*pair) for pair in zip(numbers, self._places, strict=True)}
         if len(found) > 1:
             raise UntraceableError("does not do the same to every element")
         return found.pop()
 
-    def _body(self, number: int, own: int) -> str:
-        """Write an expression of one element of the input."""
+    def _body(self, number: int, own: Mapping[int, str]) -> str:
+        """Write an expression of one element of each input."""
         wanted, stack = set[int](), [number]
         while stack:
             top = stack.pop()
@@ -128,9 +141,9 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             template, parts = self._expressions[one]
             names[one] = template.format(*(names[part] for part in parts))
             if one in self._inputs:
-                if one != own:
+                if one not in own:
                     raise UntraceableError("makes an element of others")
-                names[one] = "x"
+                names[one] = own[one]
             elif parts:
                 lines.append(f"n{len(lines)} = {names[one]}")
                 names[one] = f"n{len(lines) - 1}"

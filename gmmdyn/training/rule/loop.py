@@ -1,4 +1,4 @@
-"""The compiled loop of the dense engine: one update after the other, as SGD is defined."""
+"""The compiled loop: one update after the other, as SGD is defined."""
 
 from __future__ import annotations
 
@@ -8,50 +8,41 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import PrincipalAxes
-from gmmdyn.interfaces.activation import ScalarFunction
-from gmmdyn.training.compiled.scalars import compiled_scalar
 from gmmdyn.training.evaluation import Weights
-from gmmdyn.training.pieces import Choices
+from gmmdyn.training.rule.rule import Addresses, Rule
+from gmmdyn.training.samples import Choices
 
 
 class CompiledLoop:
     """Moves one replica, in place, on a CPU.
 
     Args:
-        functions: the activation and its derivative, which numba can compile.
-        algorithm: how it learns.
-        weights: of one replica; views of what is to be moved.
+        rule: how it learns; it has functions.
+        weights: of one replica, in the dtype of its inputs or in double precision; views of what is
+            to be moved.
     """
 
-    def __init__(
-        self,
-        functions: tuple[ScalarFunction, ScalarFunction],
-        algorithm: OnlineSGD,
-        weights: Weights,
-    ) -> None:
-        # Held as long as their addresses are used.
-        self._compiled = [compiled_scalar(function) for function in functions]
-        self._compiled.append(compiled_scalar(algorithm.loss_function.scalar_signal(), 2))
-        self._batch = algorithm.batch_size
+    def __init__(self, rule: Rule, weights: Weights) -> None:
+        if rule.functions is None:
+            raise AssertionError("the engine takes the blocked form")
+        self._addresses = Addresses(rule.functions)
+        self._batch = rule.batch
         bias = np.empty(0) if weights.bias is None else weights.bias.numpy()
-        self._state = weights.first_layer.numpy(), weights.readout.numpy(), bias
-        self._how = (
-            self._batch,
-            (algorithm.weight_decay, algorithm.train_readout),
-            tuple(function.address for function in self._compiled),
-        )
+        layer, readout = weights.first_layer.numpy(), weights.readout.numpy()
+        self._state = layer, readout.reshape(-1, len(layer)), bias
+        numbers = rule.weight_decay, rule.bias_decay, rule.train_readout
+        self._how = self._batch, numbers, self._addresses.numbers
 
     def move(self, inputs: Tensor, labels: Tensor, rates: np.ndarray) -> None:
         """Move over given samples.
 
         Args:
             inputs: shape `(1, U b, D)`, in the coordinates of the weights.
-            labels: shape `(1, U b)`.
+            labels: shape `(1, U b)`, or `(1, U b, O)` for O outputs.
             rates: eta at each update, shape `(U,)`.
         """
-        given = inputs[0].contiguous().numpy(), labels[0].contiguous().numpy()
+        given = inputs[0].contiguous().numpy(), _rows(labels[0].to(inputs.dtype))
         _kernel().advance(*given, self._state, rates, *self._how)
 
     def draw_and_move(
@@ -70,15 +61,20 @@ class CompiledLoop:
         _kernel().draw_and_advance(
             (choices.state, axes.scale.numpy(), axes.centres.contiguous().numpy()),
             choices.clusters[part].numpy(),
-            choices.labels[part].numpy(),
+            _rows(choices.labels[part]),
             self._state,
             rates,
             *self._how,
         )
 
 
+def _rows(labels: Tensor) -> np.ndarray:
+    """Return labels with an axis of outputs."""
+    return labels.reshape(len(labels), -1).contiguous().numpy()
+
+
 @lru_cache(maxsize=1)
 def _kernel() -> Any:
-    from gmmdyn.training.dense import _kernel
+    from gmmdyn.training.rule import _loop
 
-    return _kernel
+    return _loop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,27 +13,27 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
 from gmmdyn.training.chain.coordinates import axes_of
-from gmmdyn.training.compiled.scalars import scalar_functions_of
+from gmmdyn.training.rule.rule import Functions, functions_of
 from gmmdyn.training.threads import one_torch_thread
 
 
-class Point(NamedTuple):
-    """One experiment: a point in the space of parameters.
+class ChainExperiment(NamedTuple):
+    """One experiment that a chain describes.
 
     Attributes:
         mixture: where samples come from.
         network: at its initial weights.
         algorithm: how it learns.
-        scalars: activation, its derivative, and the error signal of output and label.
+        functions: activation, its derivative, and the error signal.
     """
 
     mixture: IsotropicMixture
     network: TwoLayerNetwork
     algorithm: OnlineSGD
-    scalars: tuple[Callable[..., float], ...]
+    functions: Functions
 
     @classmethod
-    def of(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> Point:
+    def of(cls, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> ChainExperiment:
         """Return an experiment that has no obstacle.
 
         Args:
@@ -42,15 +42,14 @@ class Point(NamedTuple):
             algorithm: how it learns.
 
         Returns:
-            The point.
+            The experiment.
         """
         if not isinstance(data_model, IsotropicMixture) or not isinstance(network, TwoLayerNetwork):
             raise AssertionError("the engine refuses such experiments")
-        functions = scalar_functions_of(network.activation).functions
+        functions = functions_of(network.activation, algorithm.loss_function)
         if functions is None:
-            raise AssertionError("the engine refuses such activations")
-        signal = algorithm.loss_function.scalar_signal()
-        return cls(data_model, network, algorithm, (*functions, signal))
+            raise AssertionError("the engine refuses such activations and losses")
+        return cls(data_model, network, algorithm, functions)
 
     @property
     def kind(self) -> Hashable:
@@ -59,44 +58,46 @@ class Point(NamedTuple):
             clusters, rank = axes_of(self.mixture.means)[0].shape
         hidden, dim = self.network.first_layer.shape
         biased = self.network.bias is not None
-        return dim, hidden, clusters, rank, biased, self.scalars, self.algorithm.loss
+        return dim, hidden, clusters, rank, biased, self.functions
 
 
-def same_kind(points: Sequence[Point]) -> None:
+def same_kind(experiments: Sequence[ChainExperiment]) -> None:
     """Check that one engine can run some experiments.
 
     Args:
-        points: the experiments.
+        experiments: some.
 
     Raises:
         IncompatibleError: if they are not of one kind.
     """
-    if len(points) > 1 and len({point.kind for point in points}) > 1:
+    if len(experiments) > 1 and len({one.kind for one in experiments}) > 1:
         raise IncompatibleError(
             "experiments that run together in the chain engine differ in numbers only; give them "
             "the same dimension, units, clusters, rank of the means, bias, activation and loss."
         )
 
 
-def parameters_of(points: Sequence[Point]) -> tuple[Tensor, Tensor, Tensor]:
+def parameters_of(experiments: Sequence[ChainExperiment]) -> tuple[Tensor, Tensor, Tensor]:
     """Return the numbers of some experiments.
 
     Args:
-        points: P experiments of one kind.
+        experiments: P of one kind.
 
     Returns:
         Sigma, weight decay, probability of a wrong label and whether the readout learns, shape
-        `(P, 4)`; labels of the clusters and their cumulative priors, shapes `(P, C)`; float64.
+        `(P, 4)`; labels of the clusters, `(P, C, O)`, and their cumulative priors, `(P, C)`;
+        float64.
     """
     numbers = [
         [
-            math.sqrt(point.mixture.variance),
-            point.algorithm.weight_decay,
-            point.algorithm.label_noise,
-            float(point.algorithm.train_readout),
+            math.sqrt(one.mixture.variance),
+            one.algorithm.weight_decay,
+            one.algorithm.label_noise,
+            float(one.algorithm.train_readout),
         ]
-        for point in points
+        for one in experiments
     ]
-    labels = torch.stack([point.mixture.labels.double().cpu() for point in points])
-    priors = torch.stack([point.mixture.priors.double().cpu() for point in points])
+    labels = torch.stack([one.mixture.labels.double().cpu() for one in experiments])
+    labels = labels.view(*labels.shape[:2], -1)
+    priors = torch.stack([one.mixture.priors.double().cpu() for one in experiments])
     return torch.tensor(numbers, dtype=torch.float64), labels, priors.cumsum(1)

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmmdyn.compiler.scalars import can_compile
 from gmmdyn.interfaces import DataModel, GaussianMixture, PrincipalAxes
-from gmmdyn.training.compiled.scalars import can_compile
 from gmmdyn.training.stream import SAMPLES, stream_seed
 
 # Clusters drawn at once: the cost of a call vanishes in it.
 _CLUSTERS = 2**16
 
 
-class Piece(NamedTuple):
+class Samples(NamedTuple):
     """Samples of consecutive updates.
 
     Attributes:
@@ -42,7 +42,7 @@ def generator_state(seed: int) -> np.ndarray:
     Returns:
         Shape `(4, LANES)`, uint64; see `_normals.py`.
     """
-    from gmmdyn.training.compiled._normals import LANES
+    from gmmdyn.training.random._normals import LANES
 
     return np.random.SeedSequence(seed).generate_state(4 * LANES, np.uint64).reshape(4, LANES)
 
@@ -62,7 +62,7 @@ class Choices(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pieces:
+class SampleSource:
     """Draws the samples of a run; they depend on seed, block, replica and sizes alone.
 
     Attributes:
@@ -88,7 +88,7 @@ class Pieces:
         device: torch.device,
         dtype: torch.dtype,
         axes: PrincipalAxes | None,
-    ) -> Iterator[Piece]:
+    ) -> Iterator[Samples]:
         """Draw the samples of a block.
 
         On a CPU each replica has a seed of its own; elsewhere one draw serves the whole group.
@@ -127,7 +127,7 @@ class Pieces:
             else:
                 inputs = torch.stack([x for x, _ in drawn])
                 labels = torch.stack([y for _, y in drawn])
-            yield Piece(block * self.block_size + start, inputs, labels)
+            yield Samples(block * self.block_size + start, inputs, labels)
 
     def choose(self, block: int, replica: int, dtype: torch.dtype, done: int = 0) -> Choices:
         """Choose the clusters of a block's samples, and the generator of their noise, on a CPU.
@@ -149,7 +149,7 @@ class Pieces:
         labels = self._told(mixture.labels.to(dtype)[clusters], generator)
         state = generator_state(seed)
         if done > 0:
-            from gmmdyn.training.compiled._normals import skip_rows
+            from gmmdyn.training.random._normals import skip_rows
 
             skip_rows(state, done, mixture.dim, dtype.itemsize)
         return Choices(clusters, labels, state)
@@ -167,7 +167,7 @@ class Pieces:
         self, updates: int, choices: Choices, axes: PrincipalAxes
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Draw inputs in the compiled loop: exactly those that the engine's own loop draws."""
-        from gmmdyn.training.compiled._normals import draw_inputs
+        from gmmdyn.training.random._normals import draw_inputs
 
         total, rows = len(choices.labels), updates * self.batch
         # One buffer for all pieces: it stays in the cache.

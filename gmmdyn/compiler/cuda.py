@@ -59,8 +59,8 @@ def _complaint() -> bool:
     reason = obstacle()
     if reason is not None:
         warnings.warn(
-            f"numba cannot compile for this GPU ({reason}), so chains are simulated on the CPU and "
-            "the dense engine takes longer than it need; install `gmmdyn[cuda13]`, or "
+            f"numba cannot compile for this GPU ({reason}), so what has kernels of its own does "
+            "without them and takes longer than it need; install `gmmdyn[cuda13]`, or "
             "`gmmdyn[cuda12]`, as the driver has it.",
             stacklevel=2,
         )

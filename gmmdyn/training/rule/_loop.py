@@ -1,7 +1,7 @@
 """The compiled loop over updates; imported when first needed (numba is heavy).
 
-One update after the other, as SGD is defined. Weights and samples stay in the cache (see
-`benchmarks/simulation.py`).
+One update after the other, as SGD is defined, by the rule of `_sgd.py`. Weights and samples stay in
+the cache (see `benchmarks/simulation.py`).
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call,import-untyped"
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, int64, njit, types, uint64, void
 
-from gmmdyn.training.compiled._calls import call1, call2
-from gmmdyn.training.compiled._normals import draw_input, words_for
-from gmmdyn.training.compiled.kept import kept
+from gmmdyn.training.disk_cache import kept_while_unchanged
+from gmmdyn.training.random._normals import draw_input, words_for
+from gmmdyn.training.rule._sgd import add_slopes, move_head, respond_by_address
 
 # Sums may be reordered (that is what lets them use vector instructions), but infinities are
 # respected.
@@ -68,122 +68,127 @@ def _multiply(weights, factor):
 
 
 @njit(fastmath=_FAST, inline="always")
-def _update(inputs, labels, weights, readout, bias, rate, scale, settings, addresses, work):
+def _update(inputs, labels, state, rate, scale, rule, addresses, work):
     """Make one update by the b samples of `inputs`; return what `scale` becomes.
 
     The weights are `scale` times what their array holds. Decay costs nothing then, and is not lost
     in single precision, where 1 - eta kappa/D would be rounded.
     """
-    weight_decay, train_readout = settings
-    value, slope, signal = addresses
-    fields, outputs, firsts, seconds, steps = work
+    weights, readout, bias = state
+    weight_decay, bias_decay, train_readout = rule
+    sample, each, sums, slopes, steps = work
+    fields, label, activations, _, signals, gammas = sample
     hidden, dim = weights.shape
+    sizes = (hidden, len(readout))
+    biased = len(bias) > 0
     batch = len(labels)
     root = np.sqrt(dim)
     rate = rate / dim
     decay = 1.0 - rate * weight_decay
-    seconds[:] = 0.0
+    sums[:] = 0.0
+    slopes[:] = 0.0
     for s in range(batch):
         _overlaps(weights, inputs[s], fields)
-        output = 0.0
         for k in range(hidden):
             fields[k] *= scale / root
-            if len(bias) > 0:
+            if biased:
                 fields[k] += bias[k]
-            outputs[k] = call1(value, (fields[k],))
-            output += readout[k] * outputs[k]
-        delta = call2(signal, (output, float64(labels[s])))
+        for o in range(len(label)):
+            label[o] = labels[s, o]
+        respond_by_address(addresses, sizes, readout, sample)
+        add_slopes(sizes, activations, signals, slopes)
         for k in range(hidden):
-            firsts[s, k] = readout[k] * call1(slope, (fields[k],)) * delta
-            seconds[k] += delta * outputs[k]
+            each[s, k] = gammas[k]
+            sums[k] += gammas[k]
     scale *= decay
     if not 0.5 < abs(scale) < 2.0:
         _multiply(weights, scale)
         scale = 1.0
     for s in range(batch):
         for k in range(hidden):
-            steps[k] = rate * root / batch / scale * firsts[s, k]
+            steps[k] = rate * root / batch / scale * each[s, k]
         _add(weights, steps, inputs[s])
-    for k in range(hidden):
-        if len(bias) > 0:
-            total = 0.0
-            for s in range(batch):
-                total += firsts[s, k]
-            bias[k] = decay * bias[k] + rate / batch * total
-        if train_readout:
-            readout[k] = decay * readout[k] + rate / batch * seconds[k]
+    decays = (decay, 1.0 - rate * bias_decay)
+    move_head(sizes, rate / batch, decays, (biased, train_readout), (sums, slopes), (bias, readout))
     return scale
 
 
 @njit(inline="always")
-def _work(batch, weights):
+def _work(batch, weights, readout):
     """Return places for an update's intermediate results."""
-    hidden = len(weights)
+    hidden, count = len(weights), len(readout)
+    sample = (
+        np.empty(hidden),
+        np.empty(count),
+        np.empty(hidden),
+        np.empty(count),
+        np.empty(count),
+        np.empty(hidden),
+    )
     return (
-        np.empty(hidden),
-        np.empty(hidden),
+        sample,
         np.empty((batch, hidden)),
         np.empty(hidden),
-        # In the dtype of the inputs, so that the loops over them are not widened.
+        np.empty((count, hidden)),
+        # In the dtype of the weights, so that the loops over them are not widened.
         np.empty(hidden, weights.dtype),
     )
 
 
 _tuple: Any = types.Tuple
-_settings = _tuple((float64, types.boolean))
+_rule = _tuple((float64, float64, types.boolean))
 _addresses = types.UniTuple(int64, 3)
 _doubles = float64[::1]
 
 
+def _rows(kind: types.Type) -> Any:
+    return types.Array(kind, 2, "C")
+
+
 def _state(kind: types.Type) -> Any:
-    return _tuple((types.Array(kind, 2, "C"), _doubles, _doubles))
+    return _tuple((_rows(kind), float64[:, ::1], _doubles))
 
 
-def _signature(kind: types.Type) -> Any:
-    rows = types.Array(kind, 2, "C")
-    return void(rows, kind[::1], _state(kind), _doubles, int64, _settings, _addresses)
+def _signature(kind: types.Type, held: types.Type) -> Any:
+    inputs = _rows(kind)
+    return void(inputs, inputs, _state(held), _doubles, int64, _rule, _addresses)
 
 
-@njit([_signature(float32), _signature(float64)], cache=True, nogil=True, fastmath=_FAST)
-@kept
-def advance(inputs, labels, state, rates, batch, settings, addresses):
+@njit(
+    [_signature(float32, float32), _signature(float64, float64), _signature(float32, float64)],
+    cache=True,
+    nogil=True,
+    fastmath=_FAST,
+)
+@kept_while_unchanged
+def advance(inputs, labels, state, rates, batch, rule, addresses):
     """Update the weights of one replica, in place, by samples in order.
 
     Args:
         inputs: shape `(U b, D)`: b samples for each of U updates.
-        labels: shape `(U b,)`.
-        state: first layer `(K, D)`, in the dtype of the inputs, readout `(K,)`, and bias `(K,)` or
-            empty for none.
+        labels: shape `(U b, O)`.
+        state: first layer `(K, D)`, in the dtype of the inputs or in double precision, readout
+            `(O, K)`, and bias `(K,)` or empty for none.
         rates: eta at each update, shape `(U,)`.
         batch: b.
-        settings: kappa, and whether the readout learns.
+        rule: kappa, that of the bias, and whether the readout learns.
         addresses: of the activation and of its derivative, functions of one float, and of the error
-            signal, a function of output and label.
+            signal.
     """
-    weights, readout, bias = state
-    work = _work(batch, weights)
+    weights, readout, _ = state
+    work = _work(batch, weights, readout)
     scale = 1.0
     for u in range(len(rates)):
         part = slice(u * batch, (u + 1) * batch)
-        scale = _update(
-            inputs[part],
-            labels[part],
-            weights,
-            readout,
-            bias,
-            rates[u],
-            scale,
-            settings,
-            addresses,
-            work,
-        )
+        scale = _update(inputs[part], labels[part], state, rates[u], scale, rule, addresses, work)
     if scale != 1.0:
         _multiply(weights, scale)
 
 
 def _drawing_signature(kind: types.Type) -> Any:
-    noise = _tuple((uint64[:, ::1], kind[::1], types.Array(kind, 2, "C")))
-    return void(noise, int64[::1], kind[::1], _state(kind), _doubles, int64, _settings, _addresses)
+    rows = _rows(kind)
+    noise = _tuple((uint64[:, ::1], kind[::1], rows))
+    return void(noise, int64[::1], rows, _state(kind), _doubles, int64, _rule, _addresses)
 
 
 @njit(
@@ -192,8 +197,8 @@ def _drawing_signature(kind: types.Type) -> Any:
     nogil=True,
     fastmath=_FAST,
 )
-@kept
-def draw_and_advance(noise, clusters, labels, state, rates, batch, settings, addresses):
+@kept_while_unchanged
+def draw_and_advance(noise, clusters, labels, state, rates, batch, rule, addresses):
     """Do what `advance` does by samples that are drawn on the way, and never leave the cache.
 
     Args:
@@ -204,12 +209,12 @@ def draw_and_advance(noise, clusters, labels, state, rates, batch, settings, add
         state: as of `advance`.
         rates: as of `advance`.
         batch: as of `advance`.
-        settings: as of `advance`.
+        rule: as of `advance`.
         addresses: as of `advance`.
     """
     generator, spread, centres = noise
-    weights, readout, bias = state
-    work = _work(batch, weights)
+    weights, readout, _ = state
+    work = _work(batch, weights, readout)
     words = words_for(spread)
     inputs = np.empty((batch, len(spread)), spread.dtype)
     scale = 1.0
@@ -217,17 +222,7 @@ def draw_and_advance(noise, clusters, labels, state, rates, batch, settings, add
         for s in range(batch):
             centre = centres[clusters[u * batch + s]]
             draw_input(generator, words, centre, spread, inputs[s])
-        scale = _update(
-            inputs,
-            labels[u * batch : (u + 1) * batch],
-            weights,
-            readout,
-            bias,
-            rates[u],
-            scale,
-            settings,
-            addresses,
-            work,
-        )
+        told = labels[u * batch : (u + 1) * batch]
+        scale = _update(inputs, told, state, rates[u], scale, rule, addresses, work)
     if scale != 1.0:
         _multiply(weights, scale)

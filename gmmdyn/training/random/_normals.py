@@ -27,7 +27,7 @@ import numpy as np
 from numba import float32, float64, int64, njit, types, uint64, void
 from numba.extending import overload
 
-from gmmdyn.training.compiled._instructions import (
+from gmmdyn.compiler._instructions import (
     bits_of,
     bits_of64,
     both,
@@ -41,7 +41,7 @@ from gmmdyn.training.compiled._instructions import (
     shift_right,
     shifted64,
 )
-from gmmdyn.training.compiled.kept import kept
+from gmmdyn.training.disk_cache import kept_while_unchanged
 
 LANES = 16
 # Numbers drawn at once: random words and the row stay in the first-level cache.
@@ -247,7 +247,7 @@ def _filling(kind: types.Type) -> Any:
 
 
 @njit([_filling(float32), _filling(float64)], cache=True, nogil=True, fastmath=_EXACT)
-@kept
+@kept_while_unchanged
 def draw_inputs(state, clusters, centres, scale, rows):
     """Fill rows with inputs.
 
@@ -264,7 +264,7 @@ def draw_inputs(state, clusters, centres, scale, rows):
 
 
 @njit([void(_state, int64, int64, int64)], cache=True, nogil=True)
-@kept
+@kept_while_unchanged
 def skip_rows(state, rows, dim, itemsize):
     """Move the generator past some rows.
 

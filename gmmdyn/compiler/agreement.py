@@ -1,4 +1,4 @@
-"""Whether a function of one number is what torch code computes, before it is relied upon."""
+"""Whether a function of numbers is what torch code computes, before it is relied upon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from gmmdyn.training.compiled.operations import CANCELLING, SUMS, is_rounded
+from gmmdyn.compiler.operations import CANCELLING, SUMS, is_rounded
 
 # Relative: two implementations of a function differ by less, in its last bits.
 _BLUR = 2.0**-50
@@ -23,7 +23,7 @@ _TOLERANCE = 1e-13
 _TINY = 1e-300
 
 
-def points(special: Sequence[float] = ()) -> np.ndarray:
+def trial_numbers(special: Sequence[float] = ()) -> np.ndarray:
     """Return numbers at which functions differ if they do.
 
     Args:
@@ -51,29 +51,48 @@ def points(special: Sequence[float] = ()) -> np.ndarray:
     return random.permutation(np.resize(found, -(-len(found) // 12) * 12))
 
 
+def trial_pairs(special: Sequence[float] = ()) -> np.ndarray:
+    """Return pairs of numbers at which functions of two differ if they do.
+
+    Args:
+        special: as of `trial_numbers`; sums, differences and products of the two come close to
+            them.
+
+    Returns:
+        A multiple of 12 pairs, shape `(2, n)`.
+    """
+    numbers = trial_numbers(special)
+    second = np.random.default_rng(1).standard_normal(len(numbers))
+    pairs = [np.stack([numbers, second])]
+    pairs += [np.stack([numbers + y, np.full(len(numbers), y)]) for y in (-1.0, 0.0, 1.0)]
+    return np.concatenate(pairs, axis=1)
+
+
 def disagreement(
-    function: Callable[[Tensor], Tensor],
-    scalar: Callable[[float], float],
+    function: Callable[..., Tensor],
+    scalar: Callable[..., float],
     at: np.ndarray,
     device: torch.device | None = None,
-) -> float | None:
-    """Look for a number at which torch code does not compute what a scalar function does.
+) -> tuple[float, ...] | None:
+    """Look for numbers at which torch code does not compute what a scalar function does.
 
     They may differ by as much as the result of the code depends on the last bits of the functions
     that it is made of. The code is tried on tensors of several shapes, single elements among them.
 
     Args:
-        function: the code.
+        function: the code, of one tensor or more of one shape.
         scalar: what it is said to do to each element.
-        at: the numbers, a multiple of 12 of them.
+        at: the numbers, a multiple of 12 of them: shape `(n,)`, or `(a, n)` for functions of a.
         device: where the code's own tensors are.
 
     Returns:
-        The number, or None if there is none.
+        The arguments, or None if there are none.
     """
+    at = np.atleast_2d(at)
 
-    def run(values: np.ndarray) -> np.ndarray:
-        result: np.ndarray = function(torch.tensor(values, device=device)).detach().cpu().numpy()
+    def run(values: np.ndarray, shape: tuple[int, ...] = (-1,)) -> np.ndarray:
+        tensors = (torch.tensor(value.reshape(shape), device=device) for value in values)
+        result: np.ndarray = function(*tensors).detach().cpu().numpy()
         return result
 
     def differ(one: np.ndarray, other: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -81,25 +100,28 @@ def disagreement(
         found: np.ndarray = ~(same | (abs(one - other) <= allowed[which]))
         return found
 
-    every = np.arange(len(at))
+    def arguments(i: int) -> tuple[float, ...]:
+        return tuple(at[:, i].tolist())
+
+    every = np.arange(at.shape[1])
     tries = [(every, (-1,)), (every[::-1], (-1, 3)), (every, (2, -1, 2))]
-    tries += [(every[i : i + 1], (1,) * (i % 4)) for i in every[:: len(at) // 12]]
+    tries += [(every[i : i + 1], (1,) * (i % 4)) for i in every[:: len(every) // 12]]
     with np.errstate(all="ignore"):
-        ours, theirs = np.array([scalar(x) for x in at.tolist()]), run(at)
+        ours, theirs = np.array([scalar(*values) for values in at.T.tolist()]), run(at)
         if not np.array_equal(theirs, run(at), equal_nan=True):
-            return float(at[0])  # it is random
+            return arguments(0)  # it is random
         allowed = _allowed(run, at, theirs)
         for order, shape in tries:
-            result = run(at[order].reshape(shape)).ravel()
+            result = run(at[:, order], shape).ravel()
             suspects = order[differ(result, ours[order], order)]
             # torch itself treats the last few elements of a tensor otherwise than those before, NaN
             # say: it is right to do what it does with an element alone or among others.
             for i in suspects:
                 one = slice(i, i + 1)
-                known = theirs[one], run(at[one])
+                known = theirs[one], run(at[:, one])
                 for value in (ours[one], result[order == i]):
                     if all(differ(value, other, every[one]) for other in known):
-                        return float(at[i])
+                        return arguments(i)
     return None
 
 
@@ -107,7 +129,7 @@ def _allowed(
     run: Callable[[np.ndarray], np.ndarray], at: np.ndarray, exact: np.ndarray
 ) -> np.ndarray:
     """Return by how much a result may differ: infinity where its last bits decide on infinity."""
-    slack = np.zeros(len(at))
+    slack = np.zeros(len(exact))
     for seed in range(4):
         with _Blurred(seed):
             blurred = run(at)

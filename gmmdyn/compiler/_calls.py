@@ -1,0 +1,44 @@
+"""Calls of functions by their address, for compiled loops.
+
+One compilation of a loop, kept on disk, serves all functions, and the call from Python costs
+microseconds; functions as arguments would cost numba a hundred a call.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,import-untyped"
+# ruff: noqa: ANN001, ANN202
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import float64, int64, void
+from numba.extending import intrinsic
+
+
+@intrinsic
+def call_scalar(typing_context, address, number):
+    """Call a function of a float."""
+
+    def generate(context, builder, signature, operands):
+        function = ir.FunctionType(ir.DoubleType(), [ir.DoubleType()])
+        return builder.call(builder.inttoptr(operands[0], function.as_pointer()), [operands[1]])
+
+    return float64(int64, float64), generate
+
+
+@intrinsic
+def call_arrays(typing_context, address, first, second, third):
+    """Call a function of three arrays of as many floats."""
+
+    def generate(context, builder, signature, operands):
+        arrays = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args[1:], operands[1:], strict=True)
+        ]
+        pointer, size = ir.DoubleType().as_pointer(), ir.IntType(64)
+        function = ir.FunctionType(ir.VoidType(), [pointer] * 3 + [size])
+        count = builder.extract_value(arrays[0].shape, 0)
+        target = builder.inttoptr(operands[0], function.as_pointer())
+        builder.call(target, [*(array.data for array in arrays), count])
+        return context.get_dummy_value()
+
+    return void(int64, first, second, third), generate

@@ -1,1 +1,0 @@
-"""What compiled loops and kernels share: scalar functions, random numbers, CUDA."""

@@ -1,0 +1,1 @@
+"""Random numbers of compiled loops and kernels."""
