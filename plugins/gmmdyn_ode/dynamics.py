@@ -47,7 +47,6 @@ class Dynamics:
 
     def __init__(self, problem: Problem, integrator: Integrator, limit: bool = True) -> None:
         self._problem = problem
-        self._integrator = integrator
         self._signal = ErrorSignal(
             problem.priors, problem.label_noise, problem.batch_size, integrator
         )
@@ -109,16 +108,8 @@ class Dynamics:
         return State(dq, dr, dv, db)
 
     def errors(self, state: State) -> Errors:
-        """Return the errors at a state, averaged over clusters.
-
-        The integration errors of clusters are added, not combined in squares: clusters share their
-        points.
-        """
-        priors = self._problem.priors
-        by_cluster = self._integrator.errors(self.fields(state))
-        return Errors(
-            *(None if value is None else (value * priors).sum(-1) for value in by_cluster)  # type: ignore[arg-type]
-        )
+        """Return the errors at a state, averaged over clusters."""
+        return self._signal.errors(self.fields(state))
 
     def overlap_rates(self, time: Tensor | float, state: State) -> OrderParameters:
         """Return the time derivatives of Q, R, v (and b) at a state."""

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torchdiffeq
 from torch import Tensor
-from torchdiffeq import odeint
 
 from gmmdyn import checks
 from gmmdyn import integrator as build_integrator
@@ -97,7 +97,7 @@ def flow(
         integrator = build_integrator(integrator)
     integrator.prepare(problem.initial.v.shape[-1])
     dynamics, start = Dynamics(problem, integrator), problem.initial
-    states = odeint(
+    states = torchdiffeq.odeint(
         lambda t, flat: dynamics.derivative(t, start.unpack(flat)).pack(),
         start.pack(),
         grid,
@@ -151,7 +151,9 @@ def integrate_with_torchdiffeq(
     tolerances = {"rtol": settings.rtol, "atol": settings.atol}
     states, stopped = field.states, None
     try:
-        found = odeint(field, initial, times, method=settings.method, options=options, **tolerances)
+        found = torchdiffeq.odeint(
+            field, initial, times, method=settings.method, options=options, **tolerances
+        )
         states = list(found)
     except StoppedError as error:
         stopped = error

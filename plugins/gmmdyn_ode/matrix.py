@@ -124,7 +124,6 @@ class MatrixDynamics:
 
     def __init__(self, problem: MatrixProblem, integrator: Integrator) -> None:
         self._problem = problem
-        self._integrator = integrator
         self._signal = ErrorSignal(
             problem.priors, problem.label_noise, problem.batch_size, integrator
         )
@@ -183,14 +182,8 @@ class MatrixDynamics:
         return MatrixState(tuple(mean), tuple(spread), dv, db)
 
     def errors(self, state: MatrixState) -> Errors:
-        """Return the errors at a state, averaged over clusters.
-
-        The integration errors of clusters are added, not combined in squares: clusters share their
-        points.
-        """
-        priors = self._problem.priors
-        by_cluster = self._integrator.errors(self.fields(state))
-        return Errors(*(None if value is None else value @ priors for value in by_cluster))  # type: ignore[arg-type]
+        """Return the errors at a state, averaged over clusters."""
+        return self._signal.errors(self.fields(state))
 
     def overlaps(self, state: MatrixState) -> OrderParameters:
         """Return Q, R, v (and b) of a state."""

@@ -11,7 +11,7 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Fields, Integrator
+from gmmdyn.interfaces import Errors, Fields, Integrator
 
 
 class Signal(NamedTuple):
@@ -50,7 +50,7 @@ class ErrorSignal:
         self._integrator = integrator
         self._batch_size = batch_size[..., None, None, None]
         self._flips = label_noise.requires_grad or bool((label_noise > 0).any())
-        self._priors = priors
+        self._true_priors = self._priors = priors
         if self._flips:
             wrong = label_noise.unsqueeze(-1)
             self._priors = torch.cat([priors * (1 - wrong), priors * wrong], -1)
@@ -82,6 +82,20 @@ class ErrorSignal:
         )
         readout = (self._priors.unsqueeze(-2) @ moments.readout).squeeze(-2)
         return Signal(drive, stein, noise / self._batch_size, readout)
+
+    def errors(self, fields: Fields) -> Errors:
+        """Return the errors on the true labels, averaged over clusters.
+
+        The integration errors of clusters are added, not combined in squares: clusters share their
+        points.
+        """
+        by_cluster = self._integrator.errors(fields)
+        return Errors(
+            *(
+                None if value is None else (value * self._true_priors).sum(-1)
+                for value in by_cluster
+            )  # type: ignore[arg-type]
+        )
 
     def _by_cluster(self, values: Tensor, axis: int) -> Tensor:
         """Add what true and wrong labels do."""

@@ -350,6 +350,13 @@ def test_digits_with_a_covariance_for_each_class_lie_on_their_theory():
         assert (gap < 4 * run.standard_error(name) + 0.2 / 64).all(), (name, gap)
 
 
+def test_covariances_that_do_not_commute_are_no_problem_in_modes():
+    mixture = clusters(10)
+    assert not isinstance(noise_of(mixture), Modes)
+    with pytest.raises(IncompatibleError, match="do not commute, so that its noise has no modes"):
+        Problem.of(mixture, committee(10), gd.OnlineSGD(0.1))
+
+
 def test_what_takes_too_long_is_refused_with_a_sentence():
     mixture = clusters(120)
     with pytest.raises(IncompatibleError, match=r"K = 20 and D = 120.*simulate it instead"):

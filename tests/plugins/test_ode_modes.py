@@ -8,7 +8,7 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.interfaces import GaussianMixture
+from gmmdyn.interfaces import GaussianMixture, PrincipalAxes
 from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.noise import noise_of
 from gmmdyn_ode.problem import Problem
@@ -173,6 +173,39 @@ def test_covariances_that_commute_are_diagonalised_together():
 
     with pytest.raises(IncompatibleError, match="these do not"):
         noise_of(Liar(mixture.means, mixture.labels, mixture._variances))
+
+
+def test_principal_axes_that_a_mixture_knows_are_taken():
+    """Six directions of three variances; the covariance is not asked for."""
+    scale = torch.tensor([1.0, 2.0, 1.0, 0.0, 2.0, 1.0], dtype=torch.float64)
+    rotation = torch.linalg.qr(
+        torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )[0]
+
+    class Axes(Commuting):
+        covariance_structure = "shared"
+        rotation = None
+
+        def covariance_product(self, vectors):
+            raise AssertionError("it was diagonalised")
+
+        def principal_axes(self):
+            centres = self.means if self.rotation is None else self.means @ self.rotation
+            return PrincipalAxes(self.rotation, scale, centres / 6**0.5)
+
+    means = torch.randn(2, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for turn in (None, rotation):
+        mixture = Axes(means, [-1, 1], torch.ones(2, 6))
+        mixture.rotation = turn
+        modes = noise_of(mixture)
+        torch.testing.assert_close(modes.variances, torch.tensor([[0.0, 1.0, 4.0]]).double())
+        torch.testing.assert_close(modes.share, torch.tensor([1 / 6, 1 / 2, 1 / 3]).double())
+        along = means if turn is None else means @ turn
+        expected = torch.stack(
+            [along[:, scale == s] @ along[:, scale == s].T / (scale == s).sum() for s in (0, 1, 2)]
+        )
+        torch.testing.assert_close(modes.overlaps, expected)
+        assert noise_of(mixture) is modes
 
 
 @pytest.mark.parametrize("kind", ["shared", "commuting"])

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.errors import ConvergenceError, IncompatibleError
-from gmmdyn_ode.integration import integrate
-from gmmdyn_ode.solver import IMPLICIT, Settings, jacobian
+from gmmdyn.errors import ConvergenceError, IncompatibleError, NotPositiveError
+from gmmdyn_ode.integration import accepted_steps, integrate
+from gmmdyn_ode.solver import IMPLICIT, RightHandSide, Settings, StoppedError, jacobian
 
 NO_KINKS = torch.zeros(0, dtype=torch.float64)
 
@@ -59,6 +59,43 @@ def high_snr(**options):
     )
     theory = gd.theory("ode", integrator=gd.integrator("preintegrated", log2_lines=5), **options)
     return gd.Experiment(mixture, network, gd.OnlineSGD(0.1)), theory
+
+
+@pytest.mark.parametrize("method", ["auto", "dopri5", *IMPLICIT])
+def test_a_single_time_is_the_start(method):
+    solution = solved(lambda t, y: -y, [1.0, 2.0], [3.0], method)
+    assert [state.tolist() for state in solution.states] == [[1.0, 2.0]]
+    assert solution.evaluations == 0
+
+
+def test_evaluations_before_and_after_the_problem_turned_out_stiff_have_one_limit():
+    experiment, theory = high_snr(max_evaluations=380)
+    with pytest.raises(ConvergenceError, match="took the 380 evaluations allowed") as caught:
+        experiment.solve(theory, times=[0.0, 0.04, 10.0, 1000.0])
+    about = caught.value.partial.metadata["solver"]
+    assert about["stiff_from"] is not None
+    assert 300 < about["evaluations"] <= 380
+
+
+def test_a_trial_that_is_no_state_shortens_the_step_and_a_start_that_is_none_ends_the_solve():
+    """y' = -10 y, with no rates below -0.1, where the first trial of a long step lies."""
+
+    def function(t, y):
+        if bool((y < -0.1).any()):
+            raise NotPositiveError("no state.")
+        return -10 * y
+
+    right_hand_side = RightHandSide(function, 1000)
+    with pytest.raises(StoppedError, match="no state"):
+        right_hand_side(0.0, np.array([-1.0]))
+    steps = list(
+        accepted_steps(
+            right_hand_side, "dopri5", 0.0, torch.ones(1).double(), 1.0, 1e-6, 1e-8, first=1.0
+        )
+    )
+    assert steps[0].length < 1
+    np.testing.assert_allclose(steps[-1].x, np.exp(-10), atol=1e-6)
+    assert right_hand_side.trouble is None
 
 
 def test_all_methods_agree_on_the_high_snr_xor():
