@@ -139,6 +139,8 @@ def chart_of(problem: Problem) -> MakeChart:
         problem: without batch shape.
 
     Returns:
-        Makes the weights, if the noise is isotropic; the state itself has to serve otherwise.
+        Makes the weights, if the noise is isotropic and there is one output; the state itself has
+        to serve otherwise.
     """
-    return partial(WeightChart, problem) if problem.share.shape[-1] == 1 else identity
+    plain = problem.share.shape[-1] == 1 and problem.labels.ndim == 1
+    return partial(WeightChart, problem) if plain else identity

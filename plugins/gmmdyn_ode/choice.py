@@ -23,13 +23,16 @@ _REASONS = {
 _FEW = 2
 
 
-def choose(activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator, str]:
+def choose(
+    activation: Activation, loss: Loss, hidden: int, outputs: int = 1
+) -> tuple[Integrator, str]:
     """Choose an integrator.
 
     Args:
         activation: of the hidden units.
         loss: what is minimised.
         hidden: the number of hidden units `K`.
+        outputs: the number of outputs `O`.
 
     Returns:
         The integrator, not yet prepared, and why.
@@ -40,7 +43,7 @@ def choose(activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator,
         if name == "preintegrated" and activation.smooth:  # there are no kinks to cut lines at
             continue
         integrator = build_integrator(name)
-        if integrator.obstacle(activation, loss, hidden) is None:
+        if integrator.refusal(activation, loss, hidden, outputs) is None:
             return integrator, reason
     raise AssertionError("the last integrator describes every network")
 
@@ -61,24 +64,28 @@ class Choice:
         elif integrator != "auto":
             self._asked = build_integrator(integrator)
         self._device = device
-        self._chosen: dict[tuple[Activation, Loss, int], tuple[Integrator, str]] = {}
+        self._chosen: dict[tuple[Activation, Loss, int, int], tuple[Integrator, str]] = {}
 
-    def check(self, activation: Activation, loss: Loss, hidden: int) -> None:
+    def check(self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1) -> None:
         """Refuse a network that the integrator asked for does not describe.
 
         Raises:
             IncompatibleError: saying what to take instead.
         """
-        obstacle = self._asked.obstacle(activation, loss, hidden) if self._asked else None
+        if self._asked is None:
+            return
+        obstacle = self._asked.refusal(activation, loss, hidden, outputs)
         if obstacle is not None:
             raise IncompatibleError(obstacle)
 
-    def prepared(self, activation: Activation, loss: Loss, hidden: int) -> tuple[Integrator, str]:
+    def prepared(
+        self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1
+    ) -> tuple[Integrator, str]:
         """Return the integrator for a network, ready and on the device, and why it was taken."""
         if self._asked is not None:
             found = self._asked, "it was asked for"
         else:
-            kind = activation, loss, hidden
+            kind = activation, loss, hidden, outputs
             if kind not in self._chosen:
                 self._chosen[kind] = choose(*kind)
             found = self._chosen[kind]

@@ -14,7 +14,7 @@ class MatrixState(NamedTuple):
     Attributes:
         mean: components of the mean weights, each of shape `(N, K, d)`.
         spread: covariance of the weights within each block, each of shape `(N, K d, K d)`.
-        v: shape `(K,)`.
+        v: shape `(K,)`, or `(K, O)` for labels of O outputs.
         b: shape `(K,)`, or None for a network without bias.
     """
 

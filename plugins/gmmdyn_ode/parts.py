@@ -10,9 +10,19 @@ from torch import Tensor
 from gmmdyn import OnlineSGD, Schedule
 from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, TwoLayerNetwork
+from gmmdyn.labels import classes_of
 
 # The variations of SGD that are in the equations.
-DESCRIBES = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"})
+DESCRIBES = frozenset(
+    {
+        "schedule",
+        "batch_size",
+        "label_noise",
+        "train_readout",
+        "loss=logistic",
+        "loss=cross-entropy",
+    }
+)
 
 
 def parts_of(
@@ -44,6 +54,21 @@ def parts_of(
         raise IncompatibleError(
             "the theory `ode` describes Gaussian mixtures, and "
             f"{type(data_model).__name__} is no GaussianMixture; simulate it instead."
+        )
+    obstacle = algorithm.loss_function.obstacle(data_model.labels)
+    if obstacle is not None:
+        raise IncompatibleError(f"the theory `ode`: {obstacle}")
+    outputs = tuple(data_model.labels.shape[1:])
+    if tuple(network.readout.shape[1:]) != outputs:
+        raise ShapeError(
+            f"the readout has shape {tuple(network.readout.shape)} but the labels of the mixture "
+            f"have shape {tuple(data_model.labels.shape)}; give a readout of shape "
+            f"{(network.hidden, *outputs)}."
+        )
+    if algorithm.label_noise and outputs and classes_of(data_model.labels) is None:
+        raise IncompatibleError(
+            "label noise takes another class at random, and these labels are no classes; leave "
+            "`label_noise` out or give one-hot labels."
         )
     if network.dim != data_model.dim:
         raise ShapeError(

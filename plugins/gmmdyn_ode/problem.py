@@ -62,7 +62,7 @@ class Problem(NamedTuple):
         batch_size: samples whose gradients are averaged for an update, shape `(...)`.
         label_noise: probability that a training label is wrong, shape `(...)`.
         initial: where the dynamics starts.
-        labels: of the clusters, shape `(C,)`; no batch shape.
+        labels: of the clusters, shape `(C,)` for one output or `(C, O)`; no batch shape.
         activation: of the hidden units.
         loss: what is minimised.
     """
@@ -121,7 +121,7 @@ class Problem(NamedTuple):
         """The leading dimensions of all tensors, broadcast."""
         shapes = [getattr(self, name).shape for name in _OWN]
         leading = [s[: len(s) - own] for s, own in zip(shapes, _OWN.values(), strict=True)]
-        return torch.Size(np.broadcast_shapes(*leading, self.initial.v.shape[:-1]))
+        return torch.Size(np.broadcast_shapes(*leading, self.initial.q.shape[:-3]))
 
     def mapped(self, function: Callable[[Tensor, int], Tensor]) -> Problem:
         """Change every tensor that can have a batch shape.
@@ -134,7 +134,10 @@ class Problem(NamedTuple):
         """
         q, r, v, b = self.initial
         initial = State(
-            function(q, 3), function(r, 3), function(v, 1), None if b is None else function(b, 1)
+            function(q, 3),
+            function(r, 3),
+            function(v, self.labels.ndim),
+            None if b is None else function(b, 1),
         )
         changed: dict[str, Any] = {
             name: function(getattr(self, name), own) for name, own in _OWN.items()
@@ -179,7 +182,7 @@ class Problem(NamedTuple):
         """What problems must have in common to be stacked."""
         shapes = tuple(getattr(self, name).shape for name in _OWN)
         starts = tuple(None if part is None else part.shape for part in self.initial)
-        labels = (*self.labels.tolist(),)
+        labels = (*self.labels.flatten().tolist(),)
         return (_same(self.activation), self.loss, labels, starts, shapes)
 
     def rate(self, time: Tensor | float) -> Tensor:
@@ -214,7 +217,7 @@ def _start(
         bias = None if network.bias is None else network.bias.detach().cpu().double()
         r = modes.average(mixture.means.cpu(), weights)
         return State(modes.average(weights, weights), r, readout.double(), bias)
-    clusters, hidden = len(mixture.labels), initial.v.shape[-1]
+    clusters, hidden = len(mixture.labels), initial.Q.shape[-1]
     if initial.R.shape[-2:] != (clusters, hidden) or initial.Q.shape[-2:] != (hidden, hidden):
         raise ShapeError(
             f"`R` has shape {tuple(initial.R.shape)} but the mixture has {clusters} clusters "

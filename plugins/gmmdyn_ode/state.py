@@ -14,7 +14,7 @@ class State(NamedTuple):
     Attributes:
         q: shape `(..., M, K, K)`.
         r: shape `(..., M, C, K)`.
-        v: shape `(..., K)`.
+        v: shape `(..., K)`, or `(..., K, O)` for labels of O outputs.
         b: shape `(..., K)`, or None for a network without bias.
     """
 
@@ -25,12 +25,12 @@ class State(NamedTuple):
 
     def pack(self) -> Tensor:
         """Return vectors of shape `(..., n)`."""
-        batch = self.v.shape[:-1]
+        batch = self.q.shape[:-3]
         return torch.cat([part.reshape(*batch, -1) for part in self if part is not None], dim=-1)
 
     def unpack(self, flat: Tensor) -> State:
         """Undo `pack` for vectors of any batch shape `(..., n)`; q is symmetrised once, here."""
-        skip = self.v.ndim - 1
+        skip = self.q.ndim - 3
         shapes = [part.shape[skip:] for part in self if part is not None]
         parts = torch.split(flat, [shape.numel() for shape in shapes], dim=-1)
         q, r, v, *b = (

@@ -18,6 +18,7 @@ from gmmdyn.errors import (
     RangeError,
 )
 from gmmdyn.interfaces import DataModel, Integrator, Network, Theory
+from gmmdyn.labels import outputs_of
 from gmmdyn_ode.alone import solve_alone
 from gmmdyn_ode.blocks import commutes
 from gmmdyn_ode.choice import Choice
@@ -108,7 +109,8 @@ class ODE(Theory):
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         mixture, two_layer = parts_of(data_model, network, algorithm)
-        self.choice.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
+        kind = two_layer.activation, algorithm.loss_function, two_layer.hidden
+        self.choice.check(*kind, outputs_of(mixture.labels))
         if commutes(mixture):
             modes_of(mixture)
         else:
@@ -134,8 +136,9 @@ class ODE(Theory):
         return problem
 
     def _prepared(self, problem: Problem | MatrixProblem) -> tuple[Integrator, str]:
-        hidden = problem.initial.v.shape[-1]
-        return self.choice.prepared(problem.activation, problem.loss, hidden)
+        hidden = problem.initial.v.shape[-problem.labels.ndim]
+        outputs = outputs_of(problem.labels)
+        return self.choice.prepared(problem.activation, problem.loss, hidden, outputs)
 
     def derivative(
         self,
