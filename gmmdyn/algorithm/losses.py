@@ -1,4 +1,4 @@
-r"""Losses $\ell(\phi, y)$ of an output and a label; what SGD needs of each.
+r"""Losses $\ell(\phi, y)$ of outputs and labels; what SGD needs of each.
 
 The error signal is $\Delta = -\partial\ell/\partial\phi$: the updates and the equations of the
 order parameters contain the loss through $\Delta$ and its slope only.
@@ -14,20 +14,30 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
+from gmmdyn.errors import IncompatibleError
+
 
 class Loss(abc.ABC):
-    """A loss of an output and a label.
+    """A loss of outputs and labels.
+
+    Most losses are those of one output: `value`, `signal` and `curvature` are elementwise, and over
+    O outputs the losses are summed. A `joint` loss takes all outputs together, in a last axis.
 
     Attributes:
         quadratic: whether it is ½(y − φ)², whose error signal is linear in the output; whoever has
             to know that asks here.
+        joint: whether it is a loss of all outputs together: `value` maps `(..., O)` and `(..., O)`
+            to `(...)`, `signal` to `(..., O)` and `curvature` to `(..., O, O)`.
+        kinks: the values of φ − y at which the error signal jumps or bends.
     """
 
     quadratic: ClassVar[bool] = False
+    joint: ClassVar[bool] = False
+    kinks: tuple[float, ...] = ()
 
     @abc.abstractmethod
     def value(self, output: Tensor, label: Tensor) -> Tensor:
-        r"""Return $\ell(\phi, y)$, elementwise.
+        r"""Return $\ell(\phi, y)$, elementwise unless the loss is `joint`.
 
         Args:
             output: $\phi$, any shape.
@@ -39,31 +49,57 @@ class Loss(abc.ABC):
 
     @abc.abstractmethod
     def signal(self, output: Tensor, label: Tensor) -> Tensor:
-        r"""Return the error signal $\Delta = -\partial\ell/\partial\phi$, elementwise.
+        r"""Return the error signal $\Delta = -\partial\ell/\partial\phi$.
 
         Args:
             output: $\phi$, any shape.
             label: $y$, of a shape that broadcasts with it.
 
         Returns:
-            The error signal.
+            The error signal, of the shape of both together.
         """
 
     @abc.abstractmethod
     def curvature(self, output: Tensor, label: Tensor) -> Tensor:
-        r"""Return $\partial^2\ell/\partial\phi^2$, elementwise.
+        r"""Return $\partial^2\ell/\partial\phi^2$, elementwise unless the loss is `joint`.
 
         Args:
             output: $\phi$, any shape.
             label: $y$, of a shape that broadcasts with it.
 
         Returns:
-            The curvature, of the shape of both together.
+            The curvature, of the shape of both together; of a joint loss with one more axis, the
+            last two being $\partial^2\ell/\partial\phi_o\partial\phi_p$.
         """
 
     def scalar_signal(self) -> Callable[[float, float], float] | None:
         """Offer `signal` as a plain function of two floats; None to have it found in the code."""
         return None
+
+    def obstacle(self, labels: Tensor) -> str | None:
+        """Say why the loss has no meaning for some labels; by default any will do.
+
+        Args:
+            labels: of the clusters, shape `(C,)` for one output or `(C, O)`.
+
+        Returns:
+            A sentence that says what labels to give, or None.
+        """
+        return None
+
+    @final
+    def total(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return the loss of all outputs, a sum if it is a loss of one output.
+
+        Args:
+            output: φ, shape `(..., O)`.
+            label: y, of a shape that broadcasts with it.
+
+        Returns:
+            The loss, shape `(...)`.
+        """
+        value = self.value(output, label)
+        return value if self.joint else value.sum(-1)
 
 
 def _square_signal(output: float, label: float) -> float:
@@ -123,7 +159,64 @@ class LogisticLoss(Loss):
         """Return y/(1 + exp(yφ)) as a scalar function; see `Loss.scalar_signal`."""
         return _logistic_signal
 
+    def obstacle(self, labels: Tensor) -> str | None:
+        """Describe one output and labels -1 and +1; see `Loss.obstacle`."""
+        if labels.ndim == 1 and bool((labels.abs() == 1).all()):
+            return None
+        return (
+            "the logistic loss is one of a single output and labels -1 and +1; give such labels, "
+            "or take `cross-entropy` for labels of several outputs."
+        )
+
+
+@final
+class CrossEntropy(Loss):
+    r"""The cross-entropy $-\sum_o y_o \log\pi_o$ of labels and the softmax $\pi$ of all outputs.
+
+    A label is a row of probabilities, one for each class; it sums to one. With outputs φ and -φ for
+    two classes it is the logistic loss at 2φ.
+    """
+
+    joint: ClassVar[bool] = True
+
+    def value(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return −Σ y log π; see `Loss.value`."""
+        return -(label * torch.log_softmax(output, -1)).sum(-1)
+
+    def signal(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return y − π; see `Loss.signal`."""
+        return label - torch.softmax(output, -1)
+
+    def curvature(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return the matrix of π and −π πᵀ, diag(π) − π πᵀ; see `Loss.curvature`."""
+        p = torch.softmax(output, -1)
+        p = p.expand(torch.broadcast_shapes(output.shape, label.shape))
+        return torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
+
+    def scalar_signal(self) -> Callable[[float, float], float]:
+        """Raise `IncompatibleError`: it is no function of one output."""
+        raise IncompatibleError(
+            "the cross-entropy is a loss of several outputs, and compiled loops have one; solve it "
+            "by the theory `ode`."
+        )
+
+    def obstacle(self, labels: Tensor) -> str | None:
+        """Describe labels that are probabilities of two or more classes; see `Loss.obstacle`."""
+        if labels.ndim == 2 and labels.shape[-1] > 1:
+            sums = labels.sum(-1)
+            if bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums)):
+                return None
+        return (
+            "the cross-entropy takes labels that are probabilities of classes: rows of at least "
+            "two numbers from 0 on that sum to one. These, of shape "
+            f"{tuple(labels.shape)}, are not; give one-hot labels of shape (C, O)."
+        )
+
 
 # Each but the square one is the variation `loss=NAME` of SGD, which engines and theories declare.
 SQUARE = SquareLoss()
-LOSSES: Mapping[str, Loss] = {"square": SQUARE, "logistic": LogisticLoss()}
+LOSSES: Mapping[str, Loss] = {
+    "square": SQUARE,
+    "logistic": LogisticLoss(),
+    "cross-entropy": CrossEntropy(),
+}

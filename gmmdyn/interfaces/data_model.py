@@ -13,6 +13,7 @@ from torch import Tensor
 from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.gaussian import bayes
 from gmmdyn.interfaces.component import Component
+from gmmdyn.interfaces.labels import classes_of, outputs_of
 from gmmdyn.trajectory.estimate import Estimate
 from gmmdyn.trajectory.order_parameters import OrderParameters
 
@@ -69,24 +70,6 @@ class PrincipalAxes(NamedTuple):
     rotation: Tensor | None
     scale: Tensor
     centres: Tensor
-
-
-def classes_of(labels: Tensor) -> Tensor | None:
-    """Return the classes that labels name; see `GaussianMixture.cluster_classes`.
-
-    Args:
-        labels: shape `(n,)`, each -1 or +1, or `(n, O)`.
-
-    Returns:
-        Shape `(n,)`, dtype int64, or None.
-    """
-    if labels.ndim == 1:
-        return (labels > 0).long()
-    high, low = labels.max(), labels.min()
-    ones = labels == high
-    if bool(((ones | (labels == low)).all()) & (ones.sum(1) == 1).all()) and bool(high > low):
-        return ones.long().argmax(1)
-    return None
 
 
 # What was computed, and is no part of what a mixture is.
@@ -158,7 +141,7 @@ class GaussianMixture(DataModel):
     @final
     def outputs(self) -> int:
         """How many numbers a label has, `O`; 1 for labels of shape `(C,)`."""
-        return int(self.labels.shape[1]) if self.labels.ndim == 2 else 1
+        return outputs_of(self.labels)
 
     @property
     @final

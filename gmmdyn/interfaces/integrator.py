@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple
+import inspect
+from typing import NamedTuple, final
 
 from torch import Tensor
 
 from gmmdyn.algorithm.losses import SQUARE, Loss
 from gmmdyn.interfaces.activation import Activation
 from gmmdyn.interfaces.component import Component
+from gmmdyn.interfaces.labels import classes_of, outputs_of
 
 
 class Moments(NamedTuple):
     r"""Expectations of the learning signal in each cluster: what the equations know of a network.
 
     An update moves the weights of unit k by $\eta\gamma_k x/\sqrt{D}$ with the *learning signal*
-    $\gamma_k = v_k g'(\lambda_k)\Delta$ and the readout along the slope $g(\lambda_k)\Delta$ of
-    the head. For the square loss the error signal $\Delta = -\partial\ell/\partial\phi$ is
-    $y - \phi$, and $\partial^2\ell/\partial\phi^2 = 1$.
+    $\gamma_k = g'(\lambda_k) d_k$, $d_k = \sum_o v_{ko}\Delta_o$ (for one output $v_k\Delta$),
+    and the readout along the slope $g(\lambda_k)\Delta_o$ of the head. For the square loss the
+    error signal $\Delta = -\partial\ell/\partial\phi$ is $y - \phi$, and the curvature
+    $H = \partial^2\ell/\partial\phi\partial\phi$ is 1.
 
     Attributes:
         drive: $e_{\alpha k} = E[\gamma_k]$, shape `(..., C, K)`.
         noise: $n_{\alpha kl} = E[\gamma_k\gamma_l]$, shape `(..., C, K, K)`.
         stein: $s_{\alpha ki} = E[\partial\gamma_k/\partial\lambda_i]
-            = \delta_{ki} v_k E[g''(\lambda_k)\Delta]
-            - v_k v_i E[g'(\lambda_k) g'(\lambda_i) \partial^2\ell/\partial\phi^2]$,
-            shape `(..., C, K, K)`.
-        readout: $f_{\alpha k} = E[g(\lambda_k)\Delta]$, shape `(..., C, K)`.
+            = \delta_{ki} E[g''(\lambda_k) d_k]
+            - E[g'(\lambda_k) g'(\lambda_i) (v H v^T)_{ki}]$, shape `(..., C, K, K)`.
+        readout: $f_{\alpha ko} = E[g(\lambda_k)\Delta_o]$, shape `(..., C, K)` for labels `(C,)`
+            and `(..., C, K, O)` for labels `(C, O)`.
     """
 
     drive: Tensor
@@ -40,20 +43,23 @@ class Errors(NamedTuple):
     """Errors of the network in each cluster, with their integration errors.
 
     Attributes:
-        pmse: ½E[Δ²], shape `(..., C)`.
-        classification_error: P(yφ < 0) + ½P(φ = 0), shape `(..., C)`, between 0 and 1.
+        pmse: ½E[|y − φ|²], shape `(..., C)`.
+        classification_error: P(yφ < 0) + ½P(φ = 0), shape `(..., C)`, between 0 and 1. Of O outputs
+            the probability that the largest is not that of the class, one at random if several are
+            largest; None if the labels are no classes (`Fields.classes`).
         pmse_se: estimated integration error of `pmse`, same shape.
         classification_error_se: estimated integration error of `classification_error`.
         loss: E[ℓ], shape `(..., C)`, or None for the square loss, where it is the pmse.
         loss_se: estimated integration error of `loss`.
-        tie_rate: P(φ = 0), shape `(..., C)`, or None where an output is never exactly 0.
+        tie_rate: P(φ = 0), shape `(..., C)`, or None where an output is never exactly 0; of O
+            outputs the probability that several are largest.
         tie_rate_se: estimated integration error of `tie_rate`.
     """
 
     pmse: Tensor
-    classification_error: Tensor
+    classification_error: Tensor | None
     pmse_se: Tensor
-    classification_error_se: Tensor
+    classification_error_se: Tensor | None
     loss: Tensor | None = None
     loss_se: Tensor | None = None
     tie_rate: Tensor | None = None
@@ -69,8 +75,8 @@ class Fields(NamedTuple):
         mean: of $\lambda$ in each cluster, shape `(..., C, K)`.
         covariance: of $\lambda$ in each cluster, shape `(..., C, K, K)`, or `(..., 1, K, K)` if all
             clusters share it; positive semi-definite, often singular.
-        readout: $v$, shape `(..., K)`.
-        labels: $y_\alpha$, shape `(C,)`.
+        readout: $v$, shape `(..., K)`, or `(..., K, O)` for labels of O outputs.
+        labels: $y_\alpha$, shape `(C,)` for one output, or `(C, O)`.
         activation: $g$.
         loss: what the error signal is the slope of.
     """
@@ -81,6 +87,19 @@ class Fields(NamedTuple):
     labels: Tensor
     activation: Activation
     loss: Loss = SQUARE
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs O."""
+        return outputs_of(self.labels)
+
+    @property
+    def classes(self) -> Tensor | None:
+        """The classes of the clusters, shape `(C,)`; None if O labels are no classes, or for O = 1.
+
+        Labels are classes if each has one largest entry, its class, and all others are alike.
+        """
+        return None if self.labels.ndim == 1 else classes_of(self.labels)
 
 
 class Integrator(Component, abc.ABC):
@@ -101,18 +120,45 @@ class Integrator(Component, abc.ABC):
     def relative_error(self) -> float:
         """Typical error of a moment of order one: no solver tolerance below it makes sense."""
 
-    def obstacle(self, activation: Activation, loss: Loss, hidden: int) -> str | None:
+    def obstacle(
+        self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1
+    ) -> str | None:
         """Say why this integrator does not describe a network; by default it describes all.
+
+        One whose `obstacle` has no argument `outputs` describes one output.
 
         Args:
             activation: of the hidden units.
             loss: what the error signal is the slope of.
             hidden: the number of hidden units `K`.
+            outputs: the number of outputs `O`.
 
         Returns:
             A sentence that ends in what to take instead, or None.
         """
         return None
+
+    @final
+    def refusal(
+        self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1
+    ) -> str | None:
+        """Return what `obstacle` says: what whoever chooses an integrator calls.
+
+        Args:
+            activation: of the hidden units.
+            loss: what the error signal is the slope of.
+            hidden: the number of hidden units `K`.
+            outputs: the number of outputs `O`.
+
+        Returns:
+            A sentence that ends in what to take instead, or None.
+        """
+        if outputs == 1:
+            return self.obstacle(activation, loss, hidden)
+        if "outputs" not in inspect.signature(self.obstacle).parameters:
+            name = self.spec.name if self.spec else type(self).__name__
+            return f"the integrator `{name}` describes one output, and not {outputs}; take `sobol`."
+        return self.obstacle(activation, loss, hidden, outputs)
 
     @abc.abstractmethod
     def prepare(self, hidden: int) -> None:

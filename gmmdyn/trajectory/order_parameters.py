@@ -23,7 +23,7 @@ class OrderParameters:
     Attributes:
         Q: $w_k \cdot w_l / D$, shape `(..., K, K)`.
         R: $\mu_\alpha \cdot w_k / D$, shape `(..., C, K)`.
-        v: second-layer weights, shape `(..., K)`.
+        v: second-layer weights, shape `(..., K)`, or `(..., K, O)` for O outputs.
         b: first-layer bias, shape `(..., K)`, or None for a network without.
         covariance: $W \Omega_\alpha W^T / D$, shape `(..., C, K, K)`, or `(..., 1, K, K)` if all
             clusters share it; None when it is left to the mixture (isotropic: $\sigma^2 Q$).
@@ -46,12 +46,14 @@ class OrderParameters:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Tensor):
                 object.__setattr__(self, name, torch.as_tensor(value, dtype=torch.float64))
-        if self.v.ndim < 1 or self.R.ndim < 2:
+        several = self.v.ndim - self.Q.ndim + 1  # 0, or 1 for an axis of outputs
+        if self.R.ndim < 2 or self.v.ndim < 1 + several or several not in (0, 1):
             raise ShapeError(
-                f"`v` has shape {tuple(self.v.shape)} and `R` {tuple(self.R.shape)}; "
-                "give shapes (K,) and (C, K)."
+                f"`v` has shape {tuple(self.v.shape)}, `R` {tuple(self.R.shape)} and `Q` "
+                f"{tuple(self.Q.shape)}; give shapes (K,), or (K, O) for O outputs, (C, K) and "
+                "(K, K)."
             )
-        hidden, clusters = self.v.shape[-1], self.R.shape[-2]
+        hidden, clusters = self.v.shape[-1 - several], self.R.shape[-2]
         wanted = {"Q": (hidden, hidden), "R": (clusters, hidden), "b": (hidden,)}
         for name, shape in wanted.items():
             value = getattr(self, name)

@@ -24,7 +24,7 @@ from gmmdyn.interfaces import Fields, Moments
 from gmmdyn.linalg import field_factor
 from gmmdyn.normal import density
 from gmmdyn_integrators._lines import Lines, across, on_lines
-from gmmdyn_integrators._straight import Exact
+from gmmdyn_integrators._outputs import Exact
 
 # The normal density beyond is 3e-12 of the whole. On a quarter of what is left twelve nodes
 # integrate it to 1e-13, and with it functions of a logistic loss whose output moves by up to
@@ -170,9 +170,8 @@ class AnyLoss:
 
         def apply(points: Tensor) -> tuple[Tensor, ...]:
             start = bundle.mean.unsqueeze(-2) + across(self._along, points) @ bundle.factor.mT
-            one = torch.ones_like(fields.readout).unsqueeze(-2)
             return rule(
-                _Nodes(fields, self._linear, on_lines(activation, one, start, pace, inner, _FAR))
+                _Nodes(fields, self._linear, on_lines(activation, start, pace, inner, _FAR))
             )
 
         for points in torch.split(self._points, block):

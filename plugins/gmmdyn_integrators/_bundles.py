@@ -20,6 +20,7 @@ from torch import Tensor
 from gmmdyn.interfaces import Activation, Fields
 from gmmdyn.linalg import SLACK, covariance_factor
 from gmmdyn_integrators._lines import across, generic_direction
+from gmmdyn_integrators._outputs import Head, leads
 
 # B changes in steps of this, so that it is constant in small neighbourhoods: a derivative with
 # respect to the state needs none of B, which does not exist where eigenvalues are equal.
@@ -37,8 +38,8 @@ class Bundle(NamedTuple):
         mean: of the fields, shape `(N, K)`.
         shift: by how much a point across the lines moves the fields, shape `(N, K - 1, K)`.
         pace: the fields' change along the lines, shape `(N, K)`.
-        readout: shape `(N, K)`.
-        labels: shape `(N,)`.
+        readout: shape `(N, K, O)`.
+        labels: shape `(N, O)`.
         activation: of the units.
     """
 
@@ -65,8 +66,8 @@ class Bundle(NamedTuple):
         return self.mean.unsqueeze(-2) + points @ self.shift
 
 
-# From a bundle and points `(S, K - 1)` to P(y phi < 0) + P(phi = 0)/2 and P(phi = 0) on each line,
-# phi the output; `(N, S)` each.
+# From a bundle and points `(S, K - 1)` to the probabilities of an error and of a tie on each line,
+# `(N, S)` each; a tie of n outputs is 1 - 1/n of an error, and one of a single output with 0 half.
 Rule = Callable[[Bundle, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -90,14 +91,14 @@ class Space(NamedTuple):
     @classmethod
     def of(cls, fields: Fields) -> Space:
         """Return that of fields, all clusters of all states one after the other."""
-        shape = fields.mean.shape
-        hidden = shape[-1]
+        shape, head = fields.mean.shape, Head.of(fields)
+        hidden, outputs = shape[-1], head.labels.shape[-1]
         factor = covariance_factor(fields.covariance, SLACK).expand(*shape, hidden)
         return cls(
             fields.mean.reshape(-1, hidden),
             factor.reshape(-1, hidden, hidden),
-            fields.readout.unsqueeze(-2).expand(shape).reshape(-1, hidden),
-            fields.labels.to(fields.mean).expand(shape[:-1]).reshape(-1),
+            head.readout.expand(*shape, outputs).reshape(-1, hidden, outputs),
+            head.labels.expand(*shape[:-1], outputs).reshape(-1, outputs),
             fields.activation,
         )
 
@@ -129,8 +130,9 @@ class Space(NamedTuple):
 def towards_errors(space: Space, slope: Tensor, rule: Rule) -> Bundle:
     """Lay lines along the mean gradient of the output, where its sign changes once, mostly.
 
-    If it seems to do so nowhere near, they run along the field of the unit that makes it: ReLU
-    units that are off on average have no mean gradient, and may be what leads to errors.
+    Of several outputs it is that of the lead of the class. If it seems to do so nowhere near, they
+    run along the field of the unit that makes it: ReLU units that are off on average have no mean
+    gradient, and may be what leads to errors.
 
     Args:
         space: the fields and the network.
@@ -140,17 +142,20 @@ def towards_errors(space: Space, slope: Tensor, rule: Rule) -> Bundle:
     Returns:
         The lines.
     """
-    count, hidden = space.mean.shape
-    gradient = space.factor @ (space.readout * slope).unsqueeze(-1)
+    (count, hidden), several = space.mean.shape, space.labels.shape[-1] > 1
+    ahead = leads(space.readout, space.labels.unsqueeze(-2)) if several else space.readout
+    if several:  # of the class before the mean of the others, and before each of them
+        ahead = torch.cat([ahead.mean(-1, keepdim=True), ahead], -1)
+    gradient = space.factor @ (ahead * slope.unsqueeze(-1))
     # Columns of the factor are the directions in which a unit's field moves.
-    found = torch.cat([gradient, space.factor], -1).mT  # (N, 1 + K, K)
-    directions = _normalised(found, space.readout.norm(dim=-1)[:, None, None])
+    found = torch.cat([gradient, space.factor], -1).mT  # (N, 1 + K or O + K, K)
+    directions = _normalised(found, space.readout.flatten(1).norm(dim=-1)[:, None, None])
     chosen = torch.zeros(count, dtype=torch.long, device=directions.device)
     if hidden > 1:
         with torch.no_grad():
             chosen = _nearest(space, directions, rule)
     along = directions[torch.arange(count, device=directions.device), chosen]
-    return space.along(along, space.readout)
+    return space.along(along, space.readout.abs().sum(-1))
 
 
 def towards_ties(space: Space, quiet: tuple[float, float]) -> Bundle:
@@ -169,7 +174,7 @@ def towards_ties(space: Space, quiet: tuple[float, float]) -> Bundle:
     root = space.factor / deviation.unsqueeze(-1)  # of the correlations
     correlations = root @ root.mT
     eye = torch.eye(hidden, dtype=variance.dtype, device=variance.device)
-    heard = space.readout != 0
+    heard = (space.readout != 0).any(-1)
     loud = torch.zeros_like(heard)
     end, force, fields = space.mean, torch.zeros_like(variance), space.mean
     for _ in range(hidden):

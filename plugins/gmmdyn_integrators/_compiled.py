@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Fields
+from gmmdyn.interfaces import Fields, Moments
+from gmmdyn_integrators._outputs import Exact, Head, shaped
 
 
 def may_compile(fields: Fields) -> bool:
@@ -34,3 +37,32 @@ def rows(values: Tensor, shape: tuple[int, ...], keep: int) -> np.ndarray:
     """
     wide = values.detach().expand(shape).reshape(-1, *shape[len(shape) - keep :])
     return np.ascontiguousarray(wide.numpy())
+
+
+def compiled(kernel: Callable[..., None], fields: Fields, *more: np.ndarray) -> Exact:
+    """Return what a compiled kernel makes of fields, for the square loss.
+
+    Args:
+        kernel: takes mean, covariance, readout, labels, what there is more, and room for drive,
+            noise, stein, the slope of the readout, pmse and mean slopes, all clusters in one axis.
+        fields: the distribution of the local fields and the network.
+        more: further arguments.
+
+    Returns:
+        The moments, the pmse and the mean slopes.
+    """
+    shape, (readout, labels) = tuple(fields.mean.shape), Head.of(fields)
+    square, outputs = (*shape, shape[-1]), (*shape, labels.shape[-1])
+    # Each with how many of its axes are not those of clusters.
+    wanted = ((shape, 1), (square, 2), (square, 2), (outputs, 2), (shape[:-1], 0), (shape, 1))
+    found = [torch.empty(size, dtype=torch.float64) for size, _ in wanted]
+    kernel(
+        rows(fields.mean, shape, 1),
+        rows(fields.covariance, square, 2),
+        rows(readout, outputs, 2),
+        rows(labels, (*shape[:-1], outputs[-1]), 1),
+        *more,
+        *(rows(room, *size) for room, size in zip(found, wanted, strict=True)),
+    )
+    drive, noise, stein, signal, pmse, slope = found
+    return Exact(shaped(fields, Moments(drive, noise, stein, signal)), pmse, slope)

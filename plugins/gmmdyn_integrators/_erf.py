@@ -9,7 +9,7 @@ g' is √(2/π) exp(-x²/2): a factor g'_k leaves the fields Gaussian, with mean
 
     m - Q_.k m_k s_k²,    Q - Q_.k Q_k. s_k²,    and weight E[g'_k] = √(2/π) s_k exp(-a_k²/2).
 
-Two of them make the noise an expectation of Delta² over another Gaussian, of pairs of units again;
+Two of them make the noise an expectation of d_k d_l over another Gaussian, of pairs of units again;
 and g'' = -x g', whose expectation with Delta Stein's lemma gives. Identical units are no special
 case: |rho| < 1 always.
 """
@@ -17,30 +17,16 @@ case: |rho| < 1 always.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Fields, Moments
+from gmmdyn.interfaces import Fields
 from gmmdyn.normal import cdf2
+from gmmdyn_integrators._outputs import Exact, Head, PairMeans, of_square_loss
 
 
-class Closed(NamedTuple):
-    """What closed forms give.
-
-    Attributes:
-        moments: of the learning signal.
-        pmse: shape `(..., C)`.
-        slope: E[g'], shape `(..., C, K)`.
-    """
-
-    moments: Moments
-    pmse: Tensor
-    slope: Tensor
-
-
-def moments(fields: Fields) -> Closed:
+def moments(fields: Fields) -> Exact:
     """Compute the moments and the pmse of a network of erf units.
 
     Args:
@@ -49,26 +35,27 @@ def moments(fields: Fields) -> Closed:
     Returns:
         The moments, the pmse and the mean slopes.
     """
-    shape = fields.mean.shape
+    shape, head = fields.mean.shape, Head.of(fields)
     m, q = fields.mean, fields.covariance.expand(*shape, shape[-1])
-    y, v = fields.labels.to(m)[:, None], fields.readout.unsqueeze(-2)  # (C, 1), (..., 1, K)
+    pull, gram = head.pull, head.gram  # (..., C, K), (..., 1, K, K)
     value, both = _outputs(m, q)
     slope, m1, q1 = _tilted(m, q)  # by unit k: (..., C, K), (..., C, K, K), (..., C, K, K, K)
     value1, _ = _outputs(m1, q1, pairs=False)
     slope1, m2, q2 = _tilted(m1, q1)  # by units k and l
-    v1 = v.unsqueeze(-2)
     own = m1.diagonal(dim1=-2, dim2=-1)  # the mean of field k itself
-    stir = (q1.diagonal(dim1=-3, dim2=-2).mT * slope1 * v1).sum(-1)  # sum_i v_i Q'_ki E'[g'_i]
-    bend = own * (y - (value1 * v1).sum(-1)) - stir
-    curvature = -slope * bend
-    pairs = v.unsqueeze(-1) * v1 * slope.unsqueeze(-1) * slope1  # of v_k g'_k v_l g'_l
-    found = Moments(
-        drive=v * slope * (y - (value1 * v1).sum(-1)),
-        noise=pairs * _square(m2, q2, y[..., None, None], v1.unsqueeze(-2)),
-        stein=torch.diag_embed(v * curvature) - pairs,
-        readout=y * value - (both @ v.unsqueeze(-1)).squeeze(-1),
+    # sum_i (v vᵀ)_ki Q'_ki E'[g'_i]
+    stir = (q1.diagonal(dim1=-3, dim2=-2).mT * slope1 * gram).sum(-1)
+    bend = own * (pull - (gram * value1).sum(-1)) - stir
+    slopes = slope.unsqueeze(-1) * slope1
+    means = PairMeans(
+        slope=slope,
+        value=value,
+        slope_value=slope.unsqueeze(-1) * value1,
+        slopes=slopes,
+        values=both,
+        curvature=-slope * bend,
     )
-    return Closed(found, 0.5 * _square(m, q, y, v).squeeze(-1), slope)
+    return of_square_loss(fields, head, means, slopes * _square(m2, q2, pull, gram))
 
 
 def _outputs(m: Tensor, q: Tensor, pairs: bool = True) -> tuple[Tensor, Tensor]:
@@ -92,12 +79,11 @@ def _tilted(m: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return weight, mean, q.unsqueeze(-3) - outer * square[..., None, None]
 
 
-def _square(m: Tensor, q: Tensor, y: Tensor, v: Tensor) -> Tensor:
-    """Return E[Delta²]; y and v broadcast against (..., 1) and (..., K)."""
+def _square(m: Tensor, q: Tensor, pull: Tensor, gram: Tensor) -> Tensor:
+    """Return E[d_k d_l] over the Gaussian [k, l] of m `(..., K, K, K)` and q, `(..., C, K, K)`."""
     value, both = _outputs(m, q)
-    mean = (v * value).sum(-1)
-    return (
-        y.squeeze(-1) ** 2
-        - 2 * y.squeeze(-1) * mean
-        + (v * (both @ v.unsqueeze(-1)).squeeze(-1)).sum(-1)
-    )
+    one, two = gram.unsqueeze(-2), gram.unsqueeze(-3)  # [k, ., i] and [., l, i]
+    first, second = (one * value).sum(-1), (two * value).sum(-1)
+    product = (one.unsqueeze(-2) @ both @ two.unsqueeze(-1)).squeeze((-2, -1))
+    pull_k, pull_l = pull.unsqueeze(-1), pull.unsqueeze(-2)
+    return pull_k * pull_l - pull_k * second - pull_l * first + product

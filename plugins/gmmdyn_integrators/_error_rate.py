@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,13 +43,13 @@ class Method(NamedTuple):
 class Rates(NamedTuple):
     """Probabilities in each cluster and their estimated errors, each of shape `(..., C)`.
 
-    The names are those of `Errors`.
+    The names are those of `Errors`; all are None if the labels are no classes.
     """
 
-    classification_error: Tensor
-    classification_error_se: Tensor
-    tie_rate: Tensor
-    tie_rate_se: Tensor
+    classification_error: Tensor | None
+    classification_error_se: Tensor | None
+    tie_rate: Tensor | None
+    tie_rate_se: Tensor | None
 
 
 def error_rate(
@@ -69,6 +69,8 @@ def error_rate(
         The rates. Their estimated errors are at least `ABSOLUTE`, since less is not looked for,
         unless all lines are one or, of ties, units are silent nowhere.
     """
+    if fields.labels.ndim > 1 and fields.classes is None:
+        return Rates(None, None, None, None)
     space, shape = Space.of(fields), fields.mean.shape
     rule = method.rule
     lines = towards_errors(space, slope.reshape(-1, shape[-1]), rule)
@@ -87,9 +89,15 @@ def error_rate(
             lines, rule, scramblings, counts, lambda rows, rate: room(rate)
         )
     else:
+        share = 0.5 if fields.outputs == 1 else 1 - 1 / fields.outputs  # of ties, an error
+
+        def without_ties(*line: Any) -> tuple[Tensor, Tensor]:
+            failed, tied = rule(*line)
+            return failed - share * tied, tied
+
         wrong, error, *_ = _averages(
             lines,
-            lambda *line: _without_ties(*rule(*line)),
+            without_ties,
             scramblings,
             counts,
             lambda rows, wrong: room(wrong),
@@ -100,18 +108,14 @@ def error_rate(
             lambda *line: rule(*line)[::-1],
             scramblings,
             counts,
-            lambda rows, tie: 2 * room(known[rows] + tie / 2),
+            lambda rows, tie: room(known[rows] + share * tie) / share,
         )
-        rate, error = wrong + 0.5 * tie, torch.hypot(error, 0.5 * tie_error)
+        rate, error = wrong + share * tie, torch.hypot(error, share * tie_error)
     same = (lines.shift == 0).all(-1).all(-1)
     error = torch.where(same, error, error.clamp_min(ABSOLUTE))
     if method.quiet is not None:
         tie_error = torch.where(same, tie_error, tie_error.clamp_min(ABSOLUTE))
     return Rates(*(part.reshape(shape[:-1]) for part in (rate, error, tie, tie_error)))
-
-
-def _without_ties(failed: Tensor, tied: Tensor) -> tuple[Tensor, Tensor]:
-    return failed - 0.5 * tied, tied
 
 
 def _averages(
@@ -160,7 +164,8 @@ def _summary(sums: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def _added(lines: Bundle, points: Tensor, weights: Tensor, rule: Rule) -> list[Tensor]:
     """Return weighted sums over the lines of each set, shape `(SETS, N)`."""
     count, hidden = lines.mean.shape
-    step = max(1, _NUMBERS // (SETS * count * hidden * (hidden + 1)))
+    numbers = SETS * count * hidden * (hidden + 1) * lines.labels.shape[-1]
+    step = max(1, _NUMBERS // numbers)
     graph = torch.is_grad_enabled() and any(part.requires_grad for part in lines[:4])
     totals: list[list[Tensor]] = [[], []]
     blocks = (torch.split(part, step, dim=1) for part in (points, weights))

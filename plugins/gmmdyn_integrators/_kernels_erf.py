@@ -14,6 +14,7 @@ from numba import float64, int64, njit, void
 
 from gmmdyn.normal.compiled import cdf, excess
 from gmmdyn_integrators._kept import kept
+from gmmdyn_integrators._kernels_outputs import head, outputs
 
 _cube = float64[:, :, ::1]
 _rows = float64[:, ::1]
@@ -55,7 +56,7 @@ def _both(covariance, k, i, scale, argument, value):
 
 
 @njit(
-    void(_rows, _cube, _rows, _row, _rows, _cube, _cube, _rows, _row, _rows),
+    void(_rows, _cube, _cube, _rows, _rows, _cube, _cube, _cube, _row, _rows),
     cache=True,
     nogil=True,
 )
@@ -66,53 +67,50 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
     Args:
         mean: of the local fields, shape `(N, K)`.
         covariance: shape `(N, K, K)`.
-        readout: shape `(N, K)`.
-        labels: shape `(N,)`.
+        readout: shape `(N, K, O)`.
+        labels: shape `(N, O)`.
         drive: shape `(N, K)`.
         noise: shape `(N, K, K)`.
         stein: shape `(N, K, K)`.
-        signal: E[g Delta], shape `(N, K)`.
+        signal: E[g Delta], shape `(N, K, O)`.
         pmse: shape `(N,)`.
         slope: E[g'], shape `(N, K)`.
     """
     count, hidden = mean.shape
     scale, argument, value = np.empty(hidden), np.empty(hidden), np.empty(hidden)
+    pull, gram = np.empty(hidden), np.empty((hidden, hidden))
+    values = np.empty((hidden, hidden))
     m1, q1 = np.empty(hidden), np.empty((hidden, hidden))
     m2, q2 = np.empty(hidden), np.empty((hidden, hidden))
     for n in range(count):
-        y, v = labels[n], readout[n]
+        head(readout[n], labels[n], pull, gram)
         _values(mean[n], covariance[n], scale, argument, value)
-        pmse[n] = 0.5 * y * y
-        for k in range(hidden):
-            pmse[n] -= y * v[k] * value[k]
-            signal[n, k] = y * value[k]
         for k in range(hidden):
             for i in range(k, hidden):
-                both = _both(covariance[n], k, i, scale, argument, value)
-                signal[n, k] -= v[i] * both
-                pmse[n] += (0.5 if i == k else 1.0) * v[k] * v[i] * both
-                if i > k:
-                    signal[n, i] -= v[k] * both
+                values[k, i] = _both(covariance[n], k, i, scale, argument, value)
+                values[i, k] = values[k, i]
+        pmse[n] = outputs(readout[n], labels[n], pull, gram, value, values, signal[n])
         for k in range(hidden):
             slope[n, k] = _tilt(mean[n], covariance[n], k, m1, q1)
             _values(m1, q1, scale, argument, value)
-            rest, bend = y, y * m1[k]
+            rest, bend = pull[k], pull[k] * m1[k]
             for i in range(hidden):
-                rest -= v[i] * value[i]
+                rest -= gram[k, i] * value[i]
                 steep = scale[i] * math.exp(-0.5 * argument[i] * argument[i])
                 steep *= math.sqrt(2.0 / math.pi)
-                bend -= v[i] * (m1[k] * value[i] + q1[k, i] * steep)
-                stein[n, k, i] = -v[k] * v[i] * slope[n, k] * steep
-            drive[n, k] = v[k] * slope[n, k] * rest
-            stein[n, k, k] -= v[k] * slope[n, k] * bend
+                bend -= gram[k, i] * (m1[k] * value[i] + q1[k, i] * steep)
+                stein[n, k, i] = -gram[k, i] * slope[n, k] * steep
+            drive[n, k] = slope[n, k] * rest
+            stein[n, k, k] -= slope[n, k] * bend
             for i in range(k, hidden):
                 weight = slope[n, k] * _tilt(m1, q1, i, m2, q2)
                 _values(m2, q2, scale, argument, value)
-                square = y * y
+                square = pull[k] * pull[i]
                 for a in range(hidden):
-                    square -= 2.0 * y * v[a] * value[a]
-                    for b in range(a, hidden):
-                        both = v[a] * v[b] * _both(q2, a, b, scale, argument, value)
-                        square += both if a == b else 2.0 * both
-                noise[n, k, i] = v[k] * v[i] * weight * square
+                    square -= (pull[k] * gram[i, a] + pull[i] * gram[k, a]) * value[a]
+                    square += gram[k, a] * gram[i, a] * _both(q2, a, a, scale, argument, value)
+                    for b in range(a + 1, hidden):
+                        share = gram[k, a] * gram[i, b] + gram[k, b] * gram[i, a]
+                        square += share * _both(q2, a, b, scale, argument, value)
+                noise[n, k, i] = weight * square
                 noise[n, i, k] = noise[n, k, i]

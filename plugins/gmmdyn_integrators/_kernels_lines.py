@@ -148,6 +148,85 @@ def noise(mean, factor, readout, label, kinks, offsets, slopes, along, across, t
             total[k, other] *= readout[k] * readout[other] / len(across)
 
 
+@njit(void(_row, _rows, _row, _rows, _row, _row, _row, _row, _rows, _rows), cache=True, nogil=True)
+@kept
+def noise_of_outputs(mean, factor, pull, gram, kinks, offsets, slopes, along, across, total):
+    r"""Write the mean over lines of the integrals of gamma_k gamma_l along them, for many outputs.
+
+    On an interval gamma is a + b s. With p its probability, c the mean of s there and r p the
+    variance, the integral is p (a + b c)(a + b c)ᵀ + r b bᵀ.
+
+    Args:
+        mean: shape `(K,)`.
+        factor: of the covariance, shape `(K, K)`.
+        pull: (v y)_k, shape `(K,)`.
+        gram: (v vᵀ)_ki, shape `(K, K)`.
+        kinks: shape `(J,)`.
+        offsets: shape `(J + 1,)`.
+        slopes: shape `(J + 1,)`.
+        along: u, shape `(K,)`.
+        across: standard normal points across u, shape `(S, K)`.
+        total: shape `(K, K)`.
+    """
+    hidden = len(mean)
+    room = hidden * len(kinks)
+    start, pace = np.empty(hidden), np.empty(hidden)
+    d0, d1, steep = np.empty(hidden), np.empty(hidden), np.empty(hidden)
+    centred, linear = np.empty(hidden), np.empty(hidden)
+    places, units = np.empty(room), np.empty(room, np.int64)
+    pieces = np.empty(hidden, np.int64)
+    total[:] = 0.0
+    for k in range(hidden):
+        pace[k] = 0.0
+        for i in range(hidden):
+            pace[k] += factor[k, i] * along[i]
+    for s in range(len(across)):
+        for k in range(hidden):
+            start[k] = mean[k]
+            for i in range(hidden):
+                start[k] += factor[k, i] * across[s, i]
+        count = breaks(start, pace, kinks, places, units, pieces)
+        d0[:] = pull
+        d1[:] = 0.0
+        for k in range(hidden):
+            steep[k] = slopes[pieces[k]]
+            for i in range(hidden):
+                d0[i] -= gram[i, k] * (offsets[pieces[k]] + steep[k] * start[k])
+                d1[i] -= gram[i, k] * steep[k] * pace[k]
+        low_cdf, low_density, low = 0.0, 0.0, -_FAR
+        for i in range(count + 1):
+            high_cdf, high_density, high = 1.0, 0.0, _FAR
+            if i < count:
+                high = places[i]
+                high_cdf, high_density = cdf(high), density(high)
+            p0, p1 = high_cdf - low_cdf, low_density - high_density
+            if p0 > 0.0:
+                p2 = p0 - (high * high_density - low * low_density)
+                centre = p1 / p0
+                spread = max(p2 - centre * p1, 0.0)
+                for k in range(hidden):
+                    centred[k] = steep[k] * (d0[k] + d1[k] * centre)
+                    linear[k] = steep[k] * d1[k]
+                    for other in range(k + 1):
+                        growth = p0 * centred[k] * centred[other]
+                        total[k, other] += growth + spread * linear[k] * linear[other]
+            if i < count:
+                k = units[i]
+                before = pieces[k]
+                pieces[k] += 1 if pace[k] > 0.0 else -1
+                bend = slopes[pieces[k]] - slopes[before]
+                shift = offsets[pieces[k]] - offsets[before] + bend * start[k]
+                steep[k] = slopes[pieces[k]]
+                for other in range(hidden):
+                    d0[other] -= gram[other, k] * shift
+                    d1[other] -= gram[other, k] * bend * pace[k]
+            low_cdf, low_density, low = high_cdf, high_density, high
+    for k in range(hidden):
+        for other in range(k + 1):
+            total[k, other] /= len(across)
+            total[other, k] = total[k, other]
+
+
 @njit(
     void(_row, _rows, _row, _row, float64, _row, _row, _row, _rows, _row, _row),
     cache=True,

@@ -16,6 +16,8 @@ from numba import float64, njit, void
 from gmmdyn.normal.compiled import cdf, cdf2, density
 from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._kernels_lines import noise as lines_noise
+from gmmdyn_integrators._kernels_lines import noise_of_outputs as several
+from gmmdyn_integrators._kernels_outputs import head, outputs
 from gmmdyn_integrators._pieces import DRIFT_PAIRS, PAIRS
 
 # As in `_hinges.py`.
@@ -92,10 +94,25 @@ def _output(mean, deviation, kinks, offsets, slopes):
     return total
 
 
+@njit(void(_row, _rows, _row, _rows, float64, _rows), cache=True, nogil=True)
+@kept
+def _straight(pull, gram, value, values, slope, noise):
+    """Write E[gamma_k gamma_l] of straight units of a slope."""
+    hidden = len(pull)
+    for k in range(hidden):
+        for h in range(hidden):
+            total = pull[k] * pull[h]
+            for i in range(hidden):
+                total -= (pull[k] * gram[h, i] + pull[h] * gram[k, i]) * value[i]
+                for j in range(hidden):
+                    total += gram[k, i] * gram[h, j] * values[i, j]
+            noise[k, h] = slope * slope * total
+
+
 @njit(
     void(
-        *(_rows, _cube, _rows, _row, _cube, _row, _rows, _row, _row, _row, _cube),
-        *(_rows, _cube, _cube, _rows, _row, _rows),
+        *(_rows, _cube, _cube, _rows, _cube, _row, _rows, _row, _row, _row, _cube),
+        *(_rows, _cube, _cube, _cube, _row, _rows),
     ),
     cache=True,
     nogil=True,
@@ -125,8 +142,8 @@ def moments(
     Args:
         mean: of the local fields, shape `(N, K)`.
         covariance: shape `(N, K, K)`.
-        readout: shape `(N, K)`.
-        labels: shape `(N,)`.
+        readout: shape `(N, K, O)`.
+        labels: shape `(N, O)`.
         factor: of the covariances, shape `(N, K, K)`.
         along: direction of the lines, shape `(K,)`.
         across: points across it, shape `(S, K)`; without any, the noise of more than two units is
@@ -138,7 +155,7 @@ def moments(
         drive: shape `(N, K)`.
         noise: shape `(N, K, K)`.
         stein: shape `(N, K, K)`.
-        signal: E[g Delta], shape `(N, K)`.
+        signal: E[g Delta], shape `(N, K, O)`.
         pmse: shape `(N,)`.
         steep: E[g'], shape `(N, K)`.
     """
@@ -148,12 +165,14 @@ def moments(
     single, pair = np.empty((8, hidden)), np.empty(len(_LEFT))
     alpha, deviation = np.empty((hidden, edges)), np.empty(hidden)
     x = np.empty((3, 3))
+    pull, gram = np.empty(hidden), np.empty((hidden, hidden))
+    value, values = np.empty(hidden), np.empty((hidden, hidden))
     empty = np.empty(edges, np.bool_)
     for j in range(edges):
         empty[j] = not np.any(jumps[:, j])
     for n in range(count):
-        y, v, m = labels[n], readout[n], mean[n]
-        output = 0.0
+        m = mean[n]
+        head(readout[n], labels[n], pull, gram)
         for k in range(hidden):
             deviation[k] = math.sqrt(max(covariance[n, k, k], 0.0))
             t = deviation[k]
@@ -172,27 +191,24 @@ def moments(
                 for f in range(8):
                     p = jumps[f, j]
                     single[f, k] += p[0] * up + p[1] * first + p[2] * second
-            output += v[k] * single[1, k]
-        pmse[n] = 0.5 * y * y - y * output
         for k in range(hidden):
-            drive[n, k] = y * single[0, k] - v[k] * single[2, k]
-            signal[n, k] = y * single[1, k] - v[k] * single[4, k]
-            pmse[n] += 0.5 * v[k] * v[k] * single[4, k]
-            steep[n, k] = single[0, k]
-            if hidden == 1:
-                noise[n, k, k] = y * y * single[5, k]
-                noise[n, k, k] += v[k] * (v[k] * single[7, k] - 2.0 * y * single[6, k])
-            stein[n, k, k] = -v[k] * single[5, k]
+            value[k], values[k, k], steep[n, k] = single[1, k], single[4, k], single[0, k]
+            size = gram[k, k]
+            drive[n, k] = pull[k] * single[0, k] - size * single[2, k]
+            stein[n, k, k] = -size * single[5, k]
+            if hidden <= 2:
+                noise[n, k, k] = pull[k] * pull[k] * single[5, k]
+                noise[n, k, k] += size * (size * single[7, k] - 2.0 * pull[k] * single[6, k])
             for j in range(len(kinks)):
                 if deviation[k] == 0.0:
                     continue
                 gap = kinks[j] - m[k]
-                given = y
+                given = pull[k]
                 for i in range(hidden):
                     share = covariance[n, i, k] / covariance[n, k, k]
                     left = max(covariance[n, i, i] - share * covariance[n, i, k], 0.0)
                     middle, spread = m[i] + share * gap, math.sqrt(left)
-                    given -= v[i] * _output(middle, spread, kinks, offsets, slopes)
+                    given -= gram[k, i] * _output(middle, spread, kinks, offsets, slopes)
                 height = density(gap / deviation[k]) / deviation[k]
                 stein[n, k, k] += (slopes[j + 1] - slopes[j]) * height * given
         for k in range(hidden):
@@ -209,46 +225,36 @@ def moments(
                         _truncated(m[k], m[i], deviation[k], deviation[i], a, b, rho, x)
                         for f in range(functions):
                             pair[f] += _both(x, jumps[_LEFT[f], j], jumps[_RIGHT[f], h])
-                stein[n, k, i] = -v[i] * pair[0]
-                stein[n, i, k] = -v[k] * pair[0]
-                drive[n, k] -= v[i] * pair[1]
-                drive[n, i] -= v[k] * pair[2]
-                signal[n, k] -= v[i] * pair[3]
-                signal[n, i] -= v[k] * pair[3]
-                pmse[n] += v[k] * v[i] * pair[3]
+                cross = gram[k, i]
+                stein[n, k, i] = -cross * pair[0]
+                stein[n, i, k] = -cross * pair[0]
+                drive[n, k] -= cross * pair[1]
+                drive[n, i] -= cross * pair[2]
+                values[k, i] = pair[3]
+                values[i, k] = pair[3]
                 if hidden == 2:
-                    # Delta is quadratic in two units, whose moments are known.
+                    # d_k d_i is quadratic in two units, whose moments are known.
+                    own, other = gram[k, k], gram[i, i]
                     noise[n, k, i] = (
-                        y * y * pair[0]
-                        - 2.0 * y * (v[k] * pair[4] + v[i] * pair[5])
-                        + v[k] * v[k] * pair[6]
-                        + v[i] * v[i] * pair[7]
-                        + 2.0 * v[k] * v[i] * pair[8]
+                        pull[k] * pull[i] * pair[0]
+                        - (pull[k] * cross + pull[i] * own) * pair[4]
+                        - (pull[i] * cross + pull[k] * other) * pair[5]
+                        + own * cross * pair[6]
+                        + other * cross * pair[7]
+                        + (own * other + cross * cross) * pair[8]
                     )
                     noise[n, i, k] = noise[n, k, i]
-                    noise[n, k, k] = (
-                        y * y * single[5, k]
-                        + v[k] * v[k] * single[7, k]
-                        - 2.0 * y * v[k] * single[6, k]
-                        - 2.0 * v[i] * (y * pair[9] - v[k] * pair[10])
-                        + v[i] * v[i] * pair[11]
+                    noise[n, k, k] += cross * (
+                        cross * pair[11] - 2.0 * (pull[k] * pair[9] - own * pair[10])
                     )
-                    noise[n, i, i] = (
-                        y * y * single[5, i]
-                        + v[i] * v[i] * single[7, i]
-                        - 2.0 * y * v[i] * single[6, i]
-                        - 2.0 * v[k] * (y * pair[12] - v[i] * pair[13])
-                        + v[k] * v[k] * pair[14]
+                    noise[n, i, i] += cross * (
+                        cross * pair[14] - 2.0 * (pull[i] * pair[12] - other * pair[13])
                     )
-        for k in range(hidden):
-            drive[n, k] *= v[k]
-            for i in range(hidden):
-                stein[n, k, i] *= v[k]
-                if len(kinks) == 0:
-                    noise[n, k, i] = 2.0 * slopes[0] ** 2 * pmse[n]
-                if len(kinks) == 0 or hidden <= 2:
-                    noise[n, k, i] *= v[k] * v[i]
+        pmse[n] = outputs(readout[n], labels[n], pull, gram, value, values, signal[n])
         if len(kinks) == 0:
-            continue
-        if len(across) > 0 and hidden > 2:
+            _straight(pull, gram, value, values, slopes[0], noise[n])
+        elif len(across) > 0 and hidden > 2 and readout.shape[2] == 1:
+            v, y = readout[n, :, 0].copy(), labels[n, 0]
             lines_noise(m, factor[n], v, y, kinks, offsets, slopes, along, across, noise[n])
+        elif len(across) > 0 and hidden > 2:
+            several(m, factor[n], pull, gram, kinks, offsets, slopes, along, across, noise[n])

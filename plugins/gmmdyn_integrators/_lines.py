@@ -2,9 +2,9 @@ r"""Networks of piecewise-linear units along lines through the space of local fi
 
 Legend: the local fields are lam = m + L z with z = s u + x, s along a unit vector u, x across it.
 Along a line lam_k(s) = a_k + d_k s crosses each kink once, at the *breaks*; between two breaks the
-units' terms v_k g_k are constant_k + linear_k s. Shapes: lines S, intervals I = K J + 1 for J
-kinks; the arrays are (..., C, S, I) and (..., C, S, I, K). The compiled
-`_kernels_lines.py` computes the same sums.
+units g_k are constant_k + linear_k s. Shapes: lines S, intervals I = K J + 1 for J kinks; the
+arrays are (..., C, S, I) and (..., C, S, I, K). The compiled `_kernels_lines.py` computes the same
+sums.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from gmmdyn.interfaces import Activation, Fields
 from gmmdyn.linalg import field_factor
 from gmmdyn.normal import density
+from gmmdyn_integrators._outputs import Head, lead_sizes, leads
 from gmmdyn_integrators._zero import ZERO
 
 # Beyond this many standard deviations the normal density underflows.
@@ -79,12 +80,11 @@ def cut(fields: Fields, along: Tensor, points: Tensor) -> Lines:
     factor = field_factor(fields.covariance)
     start = fields.mean.unsqueeze(-2) + across(along, points) @ factor.mT
     pace = (factor @ along.unsqueeze(-1)).squeeze(-1)
-    return on_lines(fields.activation, fields.readout.unsqueeze(-2), start, pace)
+    return on_lines(fields.activation, start, pace)
 
 
 def on_lines(
     activation: Activation,
-    readout: Tensor,
     start: Tensor,
     pace: Tensor,
     inner: Tensor | None = None,
@@ -94,7 +94,6 @@ def on_lines(
 
     Args:
         activation: of the units.
-        readout: v, shape `(..., C, K)`, or anything that broadcasts to it.
         start: a, shape `(..., C, S, K)`.
         pace: d, shape `(..., C, K)`.
         inner: other places to cut them at, any shape `(n,)`.
@@ -119,14 +118,15 @@ def on_lines(
     slope = activation.derivative(lam)
     linear = slope * pace
     constant = activation(lam) - linear * middle
-    v = readout[..., None, None, :]
-    return Lines(edges, slope, v * constant, v * linear)
+    return Lines(edges, slope, constant, linear)
 
 
 def noise(lines: Lines, fields: Fields) -> Tensor:
-    r"""Return the mean over lines of the integrals of v_k g'_k v_l g'_l Delta² along them.
+    r"""Return the mean over lines of the integrals of gamma_k gamma_l along them.
 
-    An average of squares with positive weights: positive semi-definite whatever the lines.
+    On an interval gamma is a + b s. With p its probability, c the mean of s there and r p the
+    variance, the integral is p (a + b c)(a + b c)ᵀ + r b bᵀ: positive semi-definite whatever the
+    lines.
 
     Args:
         lines: the network along lines.
@@ -139,31 +139,51 @@ def noise(lines: Lines, fields: Fields) -> Tensor:
     p0 = cdf.diff(dim=-1)  # integrals of s^n phi(s) over each interval, n = 0, 1, 2
     p1 = -dens.diff(dim=-1)
     p2 = p0 - (lines.edges * dens).diff(dim=-1)
-    y = fields.labels.to(lines.edges)[:, None, None]
-    d0, d1 = y - lines.constant.sum(-1), -lines.linear.sum(-1)
-    square = (d0**2 * p0 + 2 * d0 * d1 * p1 + d1**2 * p2).clamp_min(0)  # (..., C, S, I)
-    slope = lines.slope.flatten(-3, -2) * fields.readout[..., None, None, :]  # (..., C, S I, K)
-    weighted = slope * square.flatten(-2).unsqueeze(-1)
-    mean: Tensor = weighted.mT @ slope / square.shape[-2]
+    some = p0 > 0
+    centre = torch.where(some, p1, 0.0) / torch.where(some, p0, 1.0)
+    spread = (p2 - centre * p1).clamp_min(0)
+    head = Head.of(fields)
+    v = head.readout.unsqueeze(-3)  # (..., 1, 1, K, O)
+    delta0, delta1 = head.labels[:, None, None] - lines.constant @ v, -(lines.linear @ v)
+    at_centre = torch.addcmul(delta0, delta1, centre.unsqueeze(-1))
+    both = torch.stack([at_centre, delta1], dim=-3) @ v.unsqueeze(-3).mT  # (..., C, S, 2, I, K)
+    weights = torch.stack([p0, spread], dim=-2).unsqueeze(-1)
+    gamma = lines.slope.unsqueeze(-3) * both
+    mean: Tensor = gamma.flatten(-4, -2).mT @ (weights * gamma).flatten(-4, -2) / p0.shape[-2]
     return mean
 
 
-def wrong(lines: Lines, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return P(y phi < 0) + P(phi = 0)/2 and P(phi = 0) on each interval, phi the output."""
-    low, high = lines.edges[..., :-1], lines.edges[..., 1:]
-    o0, o1 = lines.constant.sum(-1), lines.linear.sum(-1)
+def wrong(lines: Lines, readout: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probabilities of an error and of a tie on each interval.
+
+    Args:
+        lines: through the fields of N clusters.
+        readout: v, shape `(N, K, O)`.
+        labels: y, shape `(N, O)`.
+
+    Returns:
+        Both of shape `(N, S, I)`; of one output P(y phi < 0) + P(phi = 0)/2 and P(phi = 0).
+    """
+    low, high = lines.edges[..., :-1].unsqueeze(-1), lines.edges[..., 1:].unsqueeze(-1)
+    v, y = readout.unsqueeze(-3), labels[:, None, None]
+    lead0, lead1 = (leads(part @ v, y) for part in (lines.constant, lines.linear))
     with torch.no_grad():  # what is left of larger terms on the line by rounding is 0
         size0, size1 = (
-            part.abs().sum(-1).amax(-1, keepdim=True) for part in (lines.constant, lines.linear)
+            lead_sizes((part.abs() @ v.abs()).amax(-2, keepdim=True), y)
+            for part in (lines.constant, lines.linear)
         )
-        flat = o1.abs() <= ZERO * size1
-        zero = flat & (o0.abs() <= ZERO * size0)
-    rising = torch.where(flat, torch.zeros_like(o1), y * o1)
-    root = -y * o0 / torch.where(flat, torch.ones_like(rising), rising)
+        flat = lead1.abs() <= ZERO * size1
+        level = flat & (lead0.abs() <= ZERO * size0)
+        lost = (flat & ~level & (lead0 < 0)).any(-1)
+        alike = level.sum(-1)
+    root = -lead0 / torch.where(flat, torch.ones_like(lead1), lead1)
     root = torch.minimum(torch.maximum(root, low), high)
-    at_low, at_root, at_high = (torch.special.ndtr(x) for x in (low, root, high))
-    partly = torch.where(rising > 0, at_root - at_low, at_high - at_root)
-    all_of_it, none = at_high - at_low, torch.zeros_like(low)
-    tied = torch.where(zero, all_of_it, none)
-    wholly = torch.where(~zero & (y * o0 < 0), all_of_it, none)
-    return torch.where(flat, wholly, partly) + 0.5 * tied, tied
+    # The class leads from `first` to `last`.
+    first = torch.where(~flat & (lead1 > 0), root, low).amax(-1)
+    last = torch.where(~flat & (lead1 < 0), root, high).amin(-1)
+    low, high = low.squeeze(-1), high.squeeze(-1)
+    lost = lost | (first >= last)
+    at_low, at_first, at_last, at_high = (torch.special.ndtr(x) for x in (low, first, last, high))
+    behind = torch.where(lost, at_high - at_low, at_first - at_low + (at_high - at_last))
+    tied = torch.where(lost | (alike == 0), torch.zeros_like(low), at_last - at_first)
+    return behind + tied * (alike / (1.0 + alike)), tied

@@ -34,8 +34,8 @@ def piecewise(pieces: Pieces, compiled: bool) -> Method:
 
 
 def _differentiable(lines: Bundle, points: Tensor) -> tuple[Tensor, Tensor]:
-    cut = on_lines(lines.activation, lines.readout, lines.start(points), lines.pace)
-    failed, tied = wrong(cut, lines.labels[:, None, None])
+    cut = on_lines(lines.activation, lines.start(points), lines.pace)
+    failed, tied = wrong(cut, lines.readout, lines.labels)
     return failed.sum(-1), tied.sum(-1)
 
 
@@ -44,12 +44,15 @@ class _Compiled:
         self._parts = (pieces.kinks, pieces.offsets, pieces.slopes)
 
     def __call__(self, lines: Bundle, points: Tensor) -> tuple[Tensor, Tensor]:
+        if lines.labels.shape[-1] > 1:
+            return _differentiable(lines, points)
         from gmmdyn_integrators import _kernels_lines as kernels  # numba is heavy
 
         failed, tied = (np.empty((len(lines.mean), len(points))) for _ in range(2))
-        arrays = [np.ascontiguousarray(part.detach().numpy()) for part in lines[:4]]
+        parts = (*lines[:3], lines.readout.squeeze(-1))
+        arrays = [np.ascontiguousarray(part.detach().numpy()) for part in parts]
         place = np.ascontiguousarray(points.numpy())
-        each = zip(*arrays, lines.labels.tolist(), failed, tied, strict=True)
+        each = zip(*arrays, lines.labels[:, 0].tolist(), failed, tied, strict=True)
         for mean, shift, pace, readout, label, out, ties in each:
             kernels.wrong(mean, shift, pace, readout, label, *self._parts, place, out, ties)
         return torch.from_numpy(failed), torch.from_numpy(tied)

@@ -1,10 +1,10 @@
 r"""Moments of the learning signal as averages over points.
 
 Legend: z (S, K) standard normal points; L (..., C, K, K) a factor of the covariance;
-lam (..., C, S, K) local fields; g, dg their activation and its slope; delta (..., C, S) error
-signal; v (..., K) readout; gamma (..., C, S, K) learning signal v dg delta. Everything is a matrix
-product over the points, O(S K²), and no four-index integral is ever formed (theory page, "ODEs for
-the order parameters").
+lam (..., C, S, K) local fields; g, dg their activation and its slope; delta (..., C, S, O) error
+signal; v (..., K, O) readout; gamma (..., C, S, K) learning signal dg (delta vᵀ). Everything is a
+matrix product over the points, O(S K (K + O)), and no four-index integral is ever formed (theory
+page, "ODEs for the order parameters").
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ import math
 import torch
 from torch import Tensor
 
+from gmmdyn import Loss
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import field_factor
 from gmmdyn_integrators._obstacles import refuse
+from gmmdyn_integrators._outputs import Head, lead_sizes, leads, shaped
 from gmmdyn_integrators._zero import ZERO
+
+# Directions of the fields with less deviation than this share of the largest are none.
+_SINGULAR = 1e-7
 
 
 def local_fields(fields: Fields, z: Tensor) -> Tensor:
@@ -35,14 +40,9 @@ def local_fields(fields: Fields, z: Tensor) -> Tensor:
     return fields.mean.unsqueeze(-2) + z @ field_factor(fields.covariance).mT
 
 
-def output_of(fields: Fields, g: Tensor) -> Tensor:
-    """Return the output, shape `(..., C, S)`, of units with values g, shape `(..., C, S, K)`."""
-    return (g @ fields.readout[..., None, :, None]).squeeze(-1)
-
-
-def _signal(fields: Fields, g: Tensor) -> Tensor:
-    """Return Delta, shape `(..., C, S)`."""
-    return fields.loss.signal(output_of(fields, g), fields.labels[:, None])
+def outputs_of(head: Head, g: Tensor) -> Tensor:
+    """Return the outputs, shape `(..., C, S, O)`, of units with values g, `(..., C, S, K)`."""
+    return g @ head.readout
 
 
 def moments(fields: Fields, z: Tensor, weights: Tensor | None = None) -> Moments:
@@ -56,36 +56,65 @@ def moments(fields: Fields, z: Tensor, weights: Tensor | None = None) -> Moments
     Returns:
         The moments.
     """
-    lam = local_fields(fields, z)
+    lam, head = local_fields(fields, z), Head.of(fields)
     if weights is None:
         weights = torch.full_like(z[:, 0], 1 / len(z))
-    w = weights.to(lam)
+    w, v = weights.to(lam), head.readout
+    labels = head.labels.unsqueeze(-2)
     g, dg = fields.activation(lam), fields.activation.derivative(lam)
-    delta = _signal(fields, g)
-    v = fields.readout[..., None, None, :]
-    slope = v * dg
-    gamma = slope * delta.unsqueeze(-1)
-    curvature = v.squeeze(-2) * _curvature(fields, lam, delta, w)
-    second = fields.loss.curvature(output_of(fields, g), fields.labels[:, None])
-    bent = slope.mT @ (slope * (w * second).unsqueeze(-1))
-    return Moments(
+    output = outputs_of(head, g)
+    delta = fields.loss.signal(output, labels)
+    back = delta @ v.mT  # d
+    gamma = dg * back
+    if fields.loss.kinks:
+        stein = _regressed(fields, z, gamma, w)
+    else:
+        bends = _bends(fields, head, lam, back, w)
+        stein = torch.diag_embed(bends) - _bent(fields.loss, output, labels, dg, v, w)
+    found = Moments(
         drive=w @ gamma,
         noise=gamma.mT @ (w.unsqueeze(-1) * gamma),
-        stein=torch.diag_embed(curvature) - bent,
-        readout=w @ (g * delta.unsqueeze(-1)),
+        stein=stein,
+        readout=g.mT @ (w.unsqueeze(-1) * delta),
     )
+    return shaped(fields, found)
 
 
-def _curvature(fields: Fields, lam: Tensor, delta: Tensor, w: Tensor) -> Tensor:
-    r"""Return $E[g''(\lambda_k)\Delta]$, shape `(..., C, K)`, kinks included.
+def _bent(loss: Loss, output: Tensor, labels: Tensor, dg: Tensor, v: Tensor, w: Tensor) -> Tensor:
+    """Return E[g'_k g'_i (v H vᵀ)_ki], H the curvature of the loss, shape `(..., C, K, K)`."""
+    if loss.quadratic:
+        return (dg.mT @ (w.unsqueeze(-1) * dg)) * (v @ v.mT)
+    curvature = loss.curvature(output, labels)
+    # What an output makes of a unit, (..., C, S, O, K); then points and outputs are one axis.
+    slope = dg.unsqueeze(-2) * v.mT.unsqueeze(-3)
+    curved = curvature @ slope if loss.joint else curvature.unsqueeze(-1) * slope
+    return slope.flatten(-3, -2).mT @ (w[:, None, None] * curved).flatten(-3, -2)
 
-    A kink at c where g' jumps by J contributes $J\,N(c; m_k, Q_{kk})\,E[\Delta | \lambda_k = c]$;
+
+def _regressed(fields: Fields, z: Tensor, gamma: Tensor, w: Tensor) -> Tensor:
+    r"""Return the Stein moments of a learning signal whose slope jumps, shape `(..., C, K, K)`.
+
+    By Stein's lemma $E[\gamma_k (\lambda - m)] = s\,\mathrm{Cov}$, which needs no derivative. With
+    fields L z it is a regression on the points z, which need not be of covariance one; where the
+    covariance is singular the equations ask for s on its range only.
+    """
+    z, factor = z.to(gamma), field_factor(fields.covariance)
+    weighted = w.unsqueeze(-1) * z
+    centred = gamma - (w @ gamma).unsqueeze(-2)
+    slope = torch.linalg.solve(z.mT @ weighted, weighted.mT @ centred).mT  # s L
+    return slope @ torch.linalg.pinv(factor, rtol=_SINGULAR)
+
+
+def _bends(fields: Fields, head: Head, lam: Tensor, back: Tensor, w: Tensor) -> Tensor:
+    r"""Return $E[g''(\lambda_k) d_k]$, shape `(..., C, K)`, kinks included.
+
+    A kink at c where g' jumps by J contributes $J\,N(c; m_k, Q_{kk})\,E[d_k | \lambda_k = c]$;
     the conditional sample is $\lambda - (\lambda_k - c) Q_{\cdot k}/Q_{kk}$ of the same points,
     so no covariance is ever inverted and identical units are no special case.
     """
     activation = fields.activation
     if not activation.slopes:
-        total = w @ (activation.second_derivative(lam) * delta.unsqueeze(-1))
+        total = w @ (activation.second_derivative(lam) * back)
     else:
         total = torch.zeros_like(fields.mean)
     variance = fields.covariance.diagonal(dim1=-2, dim2=-1)  # (..., C or 1, K)
@@ -101,7 +130,9 @@ def _curvature(fields: Fields, lam: Tensor, delta: Tensor, w: Tensor) -> Tensor:
         conditional = []
         for k in range(lam.shape[-1]):
             shift = (lam[..., k] - kink).unsqueeze(-1) * slope[..., :, k].unsqueeze(-2)
-            conditional.append(_signal(fields, activation(lam - shift)) @ w)
+            output = outputs_of(head, activation(lam - shift))
+            delta = w @ fields.loss.signal(output, head.labels.unsqueeze(-2))  # (..., C, O)
+            conditional.append((delta * head.readout[..., k, :]).sum(-1))
         total = total + jump * density * torch.stack(conditional, dim=-1)
     return total
 
@@ -117,26 +148,27 @@ def errors(fields: Fields, z: Tensor, sets: int) -> Errors:
     Returns:
         The errors in each cluster with their standard errors.
     """
-    g = fields.activation(local_fields(fields, z))
-    output = output_of(fields, g)
-    labels = fields.labels[:, None]
-    with torch.no_grad():
-        size = (g.abs() @ fields.readout.abs()[..., None, :, None]).squeeze(-1)
-        tie = output.abs() <= ZERO * size
-        wrong = ((labels * output < 0) & ~tie) + 0.5 * tie
-    values = {
-        "pmse": 0.5 * (labels - output) ** 2,
-        "classification_error": wrong.to(output),
-        "tie_rate": tie.to(output),
-    }
+    g, head = fields.activation(local_fields(fields, z)), Head.of(fields)
+    output, labels = outputs_of(head, g), head.labels.unsqueeze(-2)
+    values = {"pmse": 0.5 * (labels - output).square().sum(-1)}
+    if fields.labels.ndim == 1 or fields.classes is not None:
+        with torch.no_grad():
+            lead = leads(output, labels)
+            room = ZERO * lead_sizes(g.abs() @ head.readout.abs(), labels)
+            level = lead.abs() <= room
+            lost = (~level & (lead < 0)).any(-1)
+            alike = level.sum(-1)  # outputs as large as that of the class
+            wrong = torch.where(lost, 1.0, alike / (1.0 + alike))
+        values["classification_error"] = wrong.to(output)
+        values["tie_rate"] = (~lost & (alike > 0)).to(output)
     if not fields.loss.quadratic:
-        values["loss"] = fields.loss.value(output, labels)
-    found = {}
+        values["loss"] = fields.loss.total(output, labels)
+    found = dict.fromkeys(("classification_error", "classification_error_se"))
     for name, value in values.items():
         means = value.reshape(*value.shape[:-1], sets, -1).mean(-1)
         found[name] = means.mean(-1)
         found[f"{name}_se"] = means.detach().std(-1) / math.sqrt(sets)
-    return Errors(**found)
+    return Errors(**found)  # type: ignore[arg-type]
 
 
 def _gradient_exists(fields: Fields) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces import Fields, Moments
+from gmmdyn.interfaces import Fields
 from gmmdyn.normal import density
-from gmmdyn_integrators._hinges import Units, units
+from gmmdyn_integrators._hinges import units
+from gmmdyn_integrators._outputs import Exact, Head, PairMeans, of_square_loss, square_of
 from gmmdyn_integrators._pieces import (
     PAIRS,
     SLOPE,
@@ -24,101 +23,76 @@ from gmmdyn_integrators._pieces import (
 )
 
 
-class Exact(NamedTuple):
-    """What pairs of units determine.
-
-    Attributes:
-        moments: all moments; of more than two units with kinks, a noise of 0.
-        pmse: shape `(..., C)`.
-        slope: E[g'], shape `(..., C, K)`.
-    """
-
-    moments: Moments
-    pmse: Tensor
-    slope: Tensor
-
-
 def moments(pieces: Pieces, fields: Fields) -> Exact:
-    """Compute what pairs of units determine.
+    """Compute what pairs of units determine: all but the noise of more than two units with kinks.
 
     Args:
         pieces: the activation.
         fields: the distribution of the local fields and the network.
 
     Returns:
-        The moments and the pmse.
+        The moments, with 0 for a noise that pairs do not determine; the pmse and the mean slopes.
     """
-    shape = fields.mean.shape
+    shape, head = fields.mean.shape, Head.of(fields)
     covariance = fields.covariance.expand(*shape, shape[-1])
     found = units(pieces, fields.mean, covariance)
     single = found.single
     pair = dict(zip(PAIRS, found.pair, strict=False))
-    y = fields.labels.to(fields.mean)[:, None]
-    v = fields.readout.unsqueeze(-2)  # (..., 1, K)
 
     def matrix(diagonal: int, apart: tuple[int, int]) -> Tensor:
         found: Tensor = torch.diag_embed(single[diagonal]) + pair[apart]
         return found
 
-    def applied(pairs: Tensor) -> Tensor:
-        return (pairs @ v.unsqueeze(-1)).squeeze(-1)
-
-    both_values = matrix(VALUE2, (VALUE, VALUE))
-    outputs = v * single[VALUE]
-    pmse = 0.5 * y**2 - y * outputs.sum(-1, keepdim=True)
-    pmse = (pmse + 0.5 * (v * applied(both_values)).sum(-1, keepdim=True)).squeeze(-1)
-    curvature = _curvature(pieces, fields, covariance)
-    slopes = matrix(SLOPE2, (SLOPE, SLOPE))
-    all_moments = Moments(
-        drive=v * (y * single[SLOPE] - applied(matrix(SLOPE_VALUE, (SLOPE, VALUE)))),
-        noise=v.unsqueeze(-1) * v.unsqueeze(-2) * _noise(pieces, found, pair, y, v, pmse),
-        stein=v.unsqueeze(-1) * (torch.diag_embed(curvature) - slopes * v.unsqueeze(-2)),
-        readout=y * single[VALUE] - applied(both_values),
+    means = PairMeans(
+        slope=single[SLOPE],
+        value=single[VALUE],
+        slope_value=matrix(SLOPE_VALUE, (SLOPE, VALUE)),
+        slopes=matrix(SLOPE2, (SLOPE, SLOPE)),
+        values=matrix(VALUE2, (VALUE, VALUE)),
+        curvature=_curvature(pieces, fields, head, covariance),
     )
-    return Exact(all_moments, pmse, single[SLOPE])
-
-
-def _noise(
-    pieces: Pieces,
-    found: Units,
-    pair: dict[tuple[int, int], Tensor],
-    y: Tensor,
-    v: Tensor,
-    pmse: Tensor,
-) -> Tensor:
-    """Return E[g'_k g'_l Delta²] of one or two units or of any number without kinks; else 0."""
-    single, slopes = found.single, pair[SLOPE, SLOPE]
     if not len(pieces.kinks):
-        square = 2 * float(pieces.slopes[0]) ** 2 * pmse
-        return square[..., None, None].expand_as(slopes)
-    own = y**2 * single[SLOPE2] - 2 * y * v * single[SLOPE2_VALUE]
-    own = own + v**2 * single[SLOPE2_VALUE2]
-    if v.shape[-1] == 1:
+        noise = float(pieces.slopes[0]) ** 2 * square_of(head, means.value, means.values)
+    else:
+        noise = _noise(single, pair, head)
+    return of_square_loss(fields, head, means, noise)
+
+
+def _noise(single: Tensor, pair: dict[tuple[int, int], Tensor], head: Head) -> Tensor:
+    """Return E[g'_k g'_l d_k d_l] of one or two units; of more 0."""
+    slopes, pull, gram = pair[SLOPE, SLOPE], head.pull, head.gram
+    size = gram.diagonal(dim1=-2, dim2=-1)  # (v vᵀ)_kk
+    own = pull**2 * single[SLOPE2] - 2 * pull * size * single[SLOPE2_VALUE]
+    own = own + size**2 * single[SLOPE2_VALUE2]
+    if slopes.shape[-1] == 1:
         return own.unsqueeze(-1)
-    if v.shape[-1] > 2:
+    if slopes.shape[-1] > 2:
         return torch.zeros_like(slopes)
-    # Delta is quadratic in two units, whose moments are known.
-    y, vk, vl = y.unsqueeze(-1), v.unsqueeze(-1), v.unsqueeze(-2)
+    # d_k d_l is quadratic in two units, whose moments are known.
+    uk, ul = pull.unsqueeze(-1), pull.unsqueeze(-2)
+    kk, ll = size.unsqueeze(-1), size.unsqueeze(-2)
     apart = (
-        y**2 * slopes
-        - 2 * y * (vk * pair[SLOPE_VALUE, SLOPE] + vl * pair[SLOPE, SLOPE_VALUE])
-        + vk**2 * pair[SLOPE_VALUE2, SLOPE]
-        + vl**2 * pair[SLOPE, SLOPE_VALUE2]
-        + 2 * vk * vl * pair[SLOPE_VALUE, SLOPE_VALUE]
+        uk * ul * slopes
+        - (uk * gram + ul * kk) * pair[SLOPE_VALUE, SLOPE]
+        - (ul * gram + uk * ll) * pair[SLOPE, SLOPE_VALUE]
+        + kk * gram * pair[SLOPE_VALUE2, SLOPE]
+        + ll * gram * pair[SLOPE, SLOPE_VALUE2]
+        + (kk * ll + gram**2) * pair[SLOPE_VALUE, SLOPE_VALUE]
     )
-    cross = y * pair[SLOPE2, VALUE] - vk * pair[SLOPE2_VALUE, VALUE]
-    own = own + (vl**2 * pair[SLOPE2, VALUE2] - 2 * vl * cross).sum(-1)
-    same = torch.eye(2, dtype=torch.bool, device=v.device)
+    cross = uk * pair[SLOPE2, VALUE] - kk * pair[SLOPE2_VALUE, VALUE]
+    own = own + (gram**2 * pair[SLOPE2, VALUE2] - 2 * gram * cross).sum(-1)
+    same = torch.eye(2, dtype=torch.bool, device=slopes.device)
     return torch.where(same, torch.diag_embed(own), apart)
 
 
-def _curvature(pieces: Pieces, fields: Fields, covariance: Tensor) -> Tensor:
-    r"""Return $E[g''(\lambda_k)\Delta]$ exactly, shape `(..., C, K)`.
+def _curvature(pieces: Pieces, fields: Fields, head: Head, covariance: Tensor) -> Tensor:
+    r"""Return $E[g''(\lambda_k) d_k]$ exactly, shape `(..., C, K)`.
 
-    g'' is a jump J at each kink c, so this is $J\,N(c; m_k, Q_{kk})\,(y - \sum_i v_i
-    E[g(\lambda_i) | \lambda_k = c])$, and given one field the others are single Gaussians.
+    g'' is a jump J at each kink c, so this is $J\,N(c; m_k, Q_{kk})\,((v y)_k - \sum_i
+    (v v^T)_{ki} E[g(\lambda_i) | \lambda_k = c])$, and given one field the others are single
+    Gaussians.
     """
-    mean = fields.mean
+    mean, pull, gram = fields.mean, head.pull, head.gram
     variance = covariance.diagonal(dim1=-2, dim2=-1)
     frozen = variance <= 0
     safe = torch.where(frozen, torch.ones_like(variance), variance)
@@ -129,8 +103,7 @@ def _curvature(pieces: Pieces, fields: Fields, covariance: Tensor) -> Tensor:
         distance = kink - mean
         height = density(distance / safe.sqrt()) / safe.sqrt()
         conditional = mean.unsqueeze(-1) + share * distance.unsqueeze(-2)  # [i, k]
-        output = fields.readout[..., None, None, :] @ _gaussian_mean(pieces, conditional, left)
-        given = fields.labels.to(mean)[:, None] - output.squeeze(-2)
+        given = pull - (gram * _gaussian_mean(pieces, conditional, left)).sum(-2)
         total = total + jump * torch.where(frozen, torch.zeros_like(height), height) * given
     return total
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 import torch
@@ -11,11 +10,11 @@ from torch import Tensor
 from gmmdyn import Loss, checks
 from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
 from gmmdyn_integrators import _erf
-from gmmdyn_integrators._compiled import may_compile, rows
+from gmmdyn_integrators._compiled import compiled, may_compile
 from gmmdyn_integrators._crossings import SMOOTH
-from gmmdyn_integrators._erf import Closed
 from gmmdyn_integrators._error_rate import RELATIVE, error_rate
 from gmmdyn_integrators._obstacles import refuse, square_loss_only
+from gmmdyn_integrators._outputs import Exact, Head, shaped
 from gmmdyn_integrators._scramblings import Scramblings
 
 
@@ -61,7 +60,9 @@ class ClosedForm(Integrator):
         """That of rounding and of the bivariate normal cdf."""
         return 1e-14
 
-    def obstacle(self, activation: Activation, loss: Loss, hidden: int) -> str | None:
+    def obstacle(
+        self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1
+    ) -> str | None:
         """Describe straight and erf activations with the square loss; see `Integrator.obstacle`."""
         if not _straight(activation) and activation.closed_form != "erf":
             other = "preintegrated" if activation.slopes else "sobol"
@@ -93,78 +94,59 @@ class ClosedForm(Integrator):
         """
         found = self._closed(fields)
         none = torch.zeros_like(found.pmse).detach()
-        if _straight(fields.activation):
+        if _straight(fields.activation) and fields.labels.ndim == 1:
             rate, tie = _straight_error_rate(fields)
             return Errors(found.pmse, rate, none, none, tie_rate=tie, tie_rate_se=none)
         rates = error_rate(fields, found.slope, self._scramblings, SMOOTH, self._tolerance)
         return Errors(found.pmse, pmse_se=none, **rates._asdict())
 
-    def _closed(self, fields: Fields) -> Closed:
-        refuse(self.obstacle(fields.activation, fields.loss, self._hidden))
+    def _closed(self, fields: Fields) -> Exact:
+        refuse(self.obstacle(fields.activation, fields.loss, self._hidden, fields.outputs))
         if _straight(fields.activation):
             return _straight_moments(fields)
-        return _compiled(fields) if may_compile(fields) else _erf.moments(fields)
+        if may_compile(fields):
+            from gmmdyn_integrators import _kernels_erf as kernels  # numba is heavy
+
+            return compiled(kernels.moments, fields)
+        return _erf.moments(fields)
 
 
 def _straight(activation: Activation) -> bool:
     return len(activation.slopes) == 1
 
 
-def _output(fields: Fields) -> tuple[float, Tensor, Tensor, Tensor]:
-    """Return the slope and offset of g, and mean and variance of the output, `(..., C)`."""
-    slope = fields.activation.slopes[0]
-    offset = fields.activation(torch.zeros((), dtype=fields.mean.dtype)).to(fields.mean)
-    v = fields.readout.unsqueeze(-2)
-    mean = ((offset + slope * fields.mean) * v).sum(-1)
-    spread = (v.unsqueeze(-2) @ fields.covariance @ v.unsqueeze(-1)).squeeze((-2, -1))
-    return slope, offset, mean, slope**2 * spread.expand(mean.shape)
+def _line(fields: Fields) -> tuple[float, Tensor]:
+    """Return the slope of g, and its value at 0."""
+    zero = torch.zeros((), dtype=fields.mean.dtype)
+    return fields.activation.slopes[0], fields.activation(zero).to(fields.mean)
 
 
-def _straight_moments(fields: Fields) -> Closed:
-    slope, offset, mean, variance = _output(fields)
-    v = fields.readout.unsqueeze(-2)
-    rest = (fields.labels.to(mean) - mean).unsqueeze(-1)  # E[Delta]
-    square = rest.squeeze(-1) ** 2 + variance
+def _straight_moments(fields: Fields) -> Exact:
+    (slope, offset), head = _line(fields), Head.of(fields)
+    v, gram = head.readout, head.gram
+    value = offset + slope * fields.mean  # E[g]
+    rest = head.labels - (value.unsqueeze(-2) @ v).squeeze(-2)  # E[Delta], (..., C, O)
+    stir = slope * fields.covariance @ v  # Cov(lambda, phi), (..., C or 1, K, O)
+    square = rest.unsqueeze(-1) * rest.unsqueeze(-2) + slope * v.mT @ stir  # E[Delta Deltaᵀ]
     wide = torch.ones_like(fields.mean)
-    pairs = (v * wide).unsqueeze(-1) * (v * wide).unsqueeze(-2)
-    stir = (fields.covariance @ v.unsqueeze(-1)).squeeze(-1)  # Cov(lambda, phi)/slope
     moments = Moments(
-        drive=slope * rest * v * wide,
-        noise=slope**2 * square[..., None, None] * pairs,
-        stein=-(slope**2) * pairs,
-        readout=(offset + slope * fields.mean) * rest - slope**2 * stir,
+        drive=slope * (v @ rest.unsqueeze(-1)).squeeze(-1),
+        noise=slope**2 * (v @ square @ v.mT),
+        stein=-(slope**2) * gram * torch.ones_like(wide.unsqueeze(-1)),
+        readout=value.unsqueeze(-1) * rest.unsqueeze(-2) - slope * stir,
     )
-    return Closed(moments, 0.5 * square, slope * wide)
+    pmse = 0.5 * square.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return Exact(shaped(fields, moments), pmse, slope * wide)
 
 
 def _straight_error_rate(fields: Fields) -> tuple[Tensor, Tensor]:
     """Return P(y phi < 0) + P(phi = 0)/2 and P(phi = 0) of a Gaussian output."""
-    _, _, mean, variance = _output(fields)
+    (slope, offset), v = _line(fields), fields.readout.unsqueeze(-2)
+    mean = ((offset + slope * fields.mean) * v).sum(-1)
+    spread = (v.unsqueeze(-2) @ fields.covariance @ v.unsqueeze(-1)).squeeze((-2, -1))
+    variance = slope**2 * spread.expand(mean.shape)
     margin = fields.labels.to(mean) * mean
     sure = variance <= 0
     ratio = margin / torch.where(sure, torch.ones_like(variance), variance).sqrt()
     tie = (sure & (margin == 0)).to(mean)
     return torch.where(sure, (margin < 0).to(mean) + 0.5 * tie, torch.special.ndtr(-ratio)), tie
-
-
-def _compiled(fields: Fields) -> Closed:
-    from gmmdyn_integrators import _kernels_erf as kernels  # numba is heavy
-
-    shape = tuple(fields.mean.shape)
-    square = (*shape, shape[-1])
-    drive, signal, slope = (torch.empty(shape, dtype=torch.float64) for _ in range(3))
-    noise, stein = (torch.empty(square, dtype=torch.float64) for _ in range(2))
-    pmse = torch.empty(math.prod(shape[:-1]), dtype=torch.float64)
-    kernels.moments(
-        rows(fields.mean, shape, 1),
-        rows(fields.covariance, square, 2),
-        rows(fields.readout.unsqueeze(-2), shape, 1),
-        rows(fields.labels, shape[:-1], 0),
-        rows(drive, shape, 1),
-        rows(noise, square, 2),
-        rows(stein, square, 2),
-        rows(signal, shape, 1),
-        pmse.numpy(),
-        rows(slope, shape, 1),
-    )
-    return Closed(Moments(drive, noise, stein, signal), pmse.reshape(shape[:-1]), slope)

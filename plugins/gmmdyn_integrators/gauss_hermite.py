@@ -15,6 +15,7 @@ from gmmdyn_integrators import _points
 from gmmdyn_integrators._crossings import SMOOTH
 from gmmdyn_integrators._error_rate import RELATIVE, error_rate
 from gmmdyn_integrators._obstacles import refuse
+from gmmdyn_integrators._outputs import Head
 from gmmdyn_integrators._scramblings import Scramblings
 
 # Points in all; beyond that points without an order are better.
@@ -67,8 +68,15 @@ class GaussHermite(Integrator):
         """The error of E[exp(-2x²)], x of unit variance, as of the fourth power of erf's slope."""
         return self._error
 
-    def obstacle(self, activation: Activation, loss: Loss, hidden: int) -> str | None:
+    def obstacle(
+        self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1
+    ) -> str | None:
         """Describe few smooth units; see `Integrator.obstacle`."""
+        if loss.kinks:
+            return (
+                "the integrator `gauss-hermite` describes smooth error signals, and that of "
+                f"{type(loss).__name__} has kinks; take `sobol`."
+            )
         if not activation.smooth:
             other = "preintegrated" if activation.slopes and loss.quadratic else "sobol"
             return (
@@ -110,7 +118,7 @@ class GaussHermite(Integrator):
         Raises:
             IncompatibleError: as `obstacle` says.
         """
-        refuse(self.obstacle(fields.activation, fields.loss, self._hidden))
+        refuse(self.obstacle(fields.activation, fields.loss, self._hidden, fields.outputs))
         return _points.moments(fields, self.get_buffer("_z"), self.get_buffer("_weights"))
 
     def errors(self, fields: Fields) -> Errors:
@@ -119,7 +127,7 @@ class GaussHermite(Integrator):
         Raises:
             IncompatibleError: as `obstacle` says.
         """
-        refuse(self.obstacle(fields.activation, fields.loss, self._hidden))
+        refuse(self.obstacle(fields.activation, fields.loss, self._hidden, fields.outputs))
         pmse, loss, slope = self._means(fields, "")
         with torch.no_grad():
             pmse_fewer, loss_fewer, _ = self._means(fields, "_fewer")
@@ -136,11 +144,12 @@ class GaussHermite(Integrator):
         """Return pmse, mean loss and mean slopes by one of the rules."""
         z, weights = self.get_buffer(f"_z{name}"), self.get_buffer(f"_weights{name}")
         lam = _points.local_fields(fields, z)
-        labels = fields.labels.to(lam)[:, None]
-        output = _points.output_of(fields, fields.activation(lam))
+        head = Head.of(fields)
+        labels = head.labels.unsqueeze(-2)
+        output = _points.outputs_of(head, fields.activation(lam))
         w = weights.to(lam)
-        pmse = (0.5 * (labels - output) ** 2) @ w
-        loss = fields.loss.value(output, labels) @ w
+        pmse = (0.5 * (labels - output).square().sum(-1)) @ w
+        loss = fields.loss.total(output, labels) @ w
         return pmse, loss, w @ fields.activation.derivative(lam)
 
 

@@ -27,10 +27,11 @@ from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
 from gmmdyn.linalg import field_factor
 from gmmdyn_integrators import _straight
 from gmmdyn_integrators._any_loss import AnyLoss
-from gmmdyn_integrators._compiled import may_compile, rows
+from gmmdyn_integrators._compiled import compiled, may_compile, rows
 from gmmdyn_integrators._error_rate import RELATIVE, error_rate
 from gmmdyn_integrators._lines import across, cut, generic_direction, noise
 from gmmdyn_integrators._obstacles import refuse
+from gmmdyn_integrators._outputs import Exact
 from gmmdyn_integrators._pieces import Pieces, pieces_of
 from gmmdyn_integrators._piecewise_rate import piecewise
 from gmmdyn_integrators._scramblings import Scramblings
@@ -104,12 +105,21 @@ class PreIntegrated(Integrator):
         hidden = self._hidden or 4
         return 1e-10 if hidden == 1 else float(0.2 * hidden * 2.0 ** (-0.75 * self._log2))
 
-    def obstacle(self, activation: Activation, loss: Loss, hidden: int) -> str | None:
+    def obstacle(
+        self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1
+    ) -> str | None:
         """Describe piecewise-linear activations; see `Integrator.obstacle`."""
         if not activation.slopes:
             return (
                 "the integrator `preintegrated` describes piecewise-linear activations, which "
                 f"declare `slopes`, and {type(activation).__name__} does not; take `sobol`."
+            )
+        if loss.kinks or (outputs > 1 and not loss.quadratic):
+            what = "an error signal with kinks" if loss.kinks else f"{outputs} outputs"
+            return (
+                "the integrator `preintegrated` describes several outputs with the square loss, "
+                "and one output with any loss whose error signal is smooth, and not "
+                f"{type(loss).__name__} with {what}; take `sobol`."
             )
         return None
 
@@ -178,7 +188,7 @@ class PreIntegrated(Integrator):
 
     def _describe(self, fields: Fields) -> Pieces:
         activation = fields.activation
-        refuse(self.obstacle(activation, fields.loss, self._hidden))
+        refuse(self.obstacle(activation, fields.loss, self._hidden, fields.outputs))
         key = (type(activation), activation.kinks, activation.slopes)
         if key not in self._pieces:
             self._pieces[key] = pieces_of(activation)
@@ -189,37 +199,18 @@ class PreIntegrated(Integrator):
         points = self.get_buffer(lines).to(fields.mean)
         return AnyLoss(fields, partial(self._exact, pieces), along, points)
 
-    def _exact(self, pieces: Pieces, fields: Fields) -> _straight.Exact:
+    def _exact(self, pieces: Pieces, fields: Fields) -> Exact:
         """Return what pairs of units determine, for the square loss."""
         if may_compile(fields):
             none = torch.empty(0, self._hidden, dtype=torch.float64)
             return self._compiled(pieces, fields, none)
         return _straight.moments(pieces, fields)
 
-    def _compiled(self, pieces: Pieces, fields: Fields, lines: Tensor) -> _straight.Exact:
+    def _compiled(self, pieces: Pieces, fields: Fields, lines: Tensor) -> Exact:
         """Return what pairs determine, and the noise of more units if there are lines."""
         from gmmdyn_integrators import _kernels_pairs as kernels  # numba is heavy
 
-        shape = tuple(fields.mean.shape)
-        square = (*shape, shape[-1])
-        factor = field_factor(fields.covariance)
-        drive, signal, slope = (torch.empty(shape, dtype=torch.float64) for _ in range(3))
-        noise, stein = (torch.empty(square, dtype=torch.float64) for _ in range(2))
-        pmse = torch.empty(shape[:-1], dtype=torch.float64)
-        kernels.moments(
-            rows(fields.mean, shape, 1),
-            rows(fields.covariance, square, 2),
-            rows(fields.readout.unsqueeze(-2), shape, 1),
-            rows(fields.labels, shape[:-1], 0),
-            rows(factor, square, 2),
-            self.get_buffer("_along").numpy(),
-            lines.numpy(),
-            *pieces,
-            rows(drive, shape, 1),
-            rows(noise, square, 2),
-            rows(stein, square, 2),
-            rows(signal, shape, 1),
-            rows(pmse, shape[:-1], 0),
-            rows(slope, shape, 1),
-        )
-        return _straight.Exact(Moments(drive, noise, stein, signal), pmse, slope)
+        square = (*fields.mean.shape, fields.mean.shape[-1])
+        factor = rows(field_factor(fields.covariance), square, 2)
+        along = self.get_buffer("_along").numpy()
+        return compiled(kernels.moments, fields, factor, along, lines.numpy(), *pieces)

@@ -132,6 +132,8 @@ def chart_of(problem: Problem) -> MakeChart | None:
         problem: without batch shape.
 
     Returns:
-        Makes the weights, if the noise is isotropic; None where the state itself has to serve.
+        Makes the weights, if the noise is isotropic and there is one output; None where the state
+        itself has to serve.
     """
-    return partial(WeightChart, problem) if problem.share.shape[-1] == 1 else None
+    plain = problem.share.shape[-1] == 1 and problem.labels.ndim == 1
+    return partial(WeightChart, problem) if plain else None

@@ -10,6 +10,8 @@ t, q, r as in `modes.py`. With E = p e and S(τ) = Σ_a p_a rho_a(τ) s_a,
     dq(τ)    = A + Aᵀ + eta² N_kl(τ) - 2 eta kappa q
     dv       = eta Σ_a p_a f_a - eta kappa v,    db = eta Σ_a E_a - eta kappa b
 
+The readout v, (K,) or (K, O), stands in its own equation only.
+
 The terms t/D are the means' share of |x|²/D and of the squared mean gradient; they vanish as D
 grows when |mu|² ~ D and are of order one when |mu|² ~ D² (high and mixed SNR). A cluster whose
 labels are flipped with probability u is two clusters, with labels y and -y and priors p(1 - u) and
@@ -48,7 +50,7 @@ class Dynamics:
     def __init__(self, problem: Problem, integrator: Integrator, limit: bool = True) -> None:
         self._problem = problem
         self._signal = ErrorSignal(
-            problem.priors, problem.label_noise, problem.batch_size, integrator
+            problem.labels, problem.priors, problem.label_noise, problem.batch_size, integrator
         )
         own = problem.overlaps.diagonal(dim1=-2, dim2=-1).mT  # (..., C, M)
         variances = problem.variances.expand(*problem.variances.shape[:-2], *own.shape[-2:])
@@ -101,7 +103,9 @@ class Dynamics:
         dr = rate * (pull + state.r @ stein.mT) - fade[cube] * state.r
         growth = rate * (drive.mT @ state.r + stein @ state.q)
         dq = growth + growth.mT + rate**2 * noise - 2 * fade[cube] * state.q
-        dv = problem.readout_learns.unsqueeze(-1) * (eta * signal.readout - fade * state.v)
+        own = (..., *(None,) * (state.v.ndim - state.q.ndim + 2))  # of v beyond (..., K)
+        learns = problem.readout_learns.unsqueeze(-1)[own]
+        dv = learns * (eta[own] * signal.readout - fade[own] * state.v)
         db = None
         if state.b is not None:
             db = eta * drive.sum((-3, -2)) - fade * state.b

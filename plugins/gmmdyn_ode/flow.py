@@ -38,11 +38,11 @@ class Flow(NamedTuple):
     Attributes:
         Q: shape `(T, ..., K, K)`.
         R: shape `(T, ..., C, K)`.
-        v: shape `(T, ..., K)`.
+        v: shape `(T, ..., K)`, or `(T, ..., K, O)` for labels of O outputs.
         b: shape `(T, ..., K)`, or None for a network without bias.
         pmse: ½E[(y − φ)²], shape `(T, ...)`.
-        classification_error: P(yφ < 0) + ½P(φ = 0), shape `(T, ...)`; it has a gradient only if the
-            integrator does not count points.
+        classification_error: P(yφ < 0) + ½P(φ = 0), shape `(T, ...)`, or None if labels of several
+            outputs are no classes; it has a gradient only if the integrator does not count points.
         loss: E[ℓ], shape `(T, ...)`; for the square loss the pmse.
     """
 
@@ -51,7 +51,7 @@ class Flow(NamedTuple):
     v: Tensor
     b: Tensor | None
     pmse: Tensor
-    classification_error: Tensor
+    classification_error: Tensor | None
     loss: Tensor
 
 
@@ -95,7 +95,7 @@ def flow(
     grid = increasing(times).to(problem.share.device)
     if not isinstance(integrator, Integrator):
         integrator = build_integrator(integrator)
-    integrator.prepare(problem.initial.v.shape[-1])
+    integrator.prepare(problem.initial.q.shape[-1])
     dynamics, start = Dynamics(problem, integrator), problem.initial
     states = torchdiffeq.odeint(
         lambda t, flat: dynamics.derivative(t, start.unpack(flat)).pack(),
@@ -108,8 +108,7 @@ def flow(
     )
     curves = record(states, start, dynamics).curves
     return Flow(
-        **{name: curves.get(name) for name in ("Q", "R", "v", "b", "pmse")},  # type: ignore[arg-type]
-        classification_error=curves["classification_error"],
+        **{name: curves.get(name) for name in Flow._fields[:-1]},  # type: ignore[arg-type]
         loss=curves.get("loss", curves["pmse"]),
     )
 

@@ -30,13 +30,14 @@ class Selected(NamedTuple):
     reason: str
 
 
-def select(activation: Activation, loss: Loss, hidden: int) -> Selected:
+def select(activation: Activation, loss: Loss, hidden: int, outputs: int = 1) -> Selected:
     """Select the best integrator for a network.
 
     Args:
         activation: of the hidden units.
         loss: what is minimised.
         hidden: the number of hidden units `K`.
+        outputs: the number of outputs `O`.
 
     Returns:
         The integrator, not yet prepared, and why.
@@ -47,7 +48,7 @@ def select(activation: Activation, loss: Loss, hidden: int) -> Selected:
         if name == "preintegrated" and activation.smooth:  # there are no kinks to cut lines at
             continue
         integrator = build_integrator(name)
-        if integrator.obstacle(activation, loss, hidden) is None:
+        if integrator.refusal(activation, loss, hidden, outputs) is None:
             return Selected(integrator, reason)
     raise AssertionError("the last integrator describes every network")
 
@@ -68,24 +69,28 @@ class Integrators:
         elif integrator != "auto":
             self._asked = build_integrator(integrator)
         self._device = device
-        self._selected: dict[tuple[Activation, Loss, int], Selected] = {}
+        self._selected: dict[tuple[Activation, Loss, int, int], Selected] = {}
 
-    def check(self, activation: Activation, loss: Loss, hidden: int) -> None:
+    def check(self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1) -> None:
         """Refuse a network that the integrator asked for does not describe.
 
         Raises:
             IncompatibleError: saying what to take instead.
         """
-        obstacle = self._asked.obstacle(activation, loss, hidden) if self._asked else None
+        if self._asked is None:
+            return
+        obstacle = self._asked.refusal(activation, loss, hidden, outputs)
         if obstacle is not None:
             raise IncompatibleError(obstacle)
 
-    def prepared(self, activation: Activation, loss: Loss, hidden: int) -> Selected:
+    def prepared(
+        self, activation: Activation, loss: Loss, hidden: int, outputs: int = 1
+    ) -> Selected:
         """Return the integrator for a network, ready and on the device, and why it was taken."""
         if self._asked is not None:
             found = Selected(self._asked, "it was asked for")
         else:
-            network = activation, loss, hidden
+            network = activation, loss, hidden, outputs
             if network not in self._selected:
                 self._selected[network] = select(*network)
             found = self._selected[network]

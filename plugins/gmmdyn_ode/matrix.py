@@ -125,7 +125,7 @@ class MatrixDynamics:
     def __init__(self, problem: MatrixProblem, integrator: Integrator) -> None:
         self._problem = problem
         self._signal = ErrorSignal(
-            problem.priors, problem.label_noise, problem.batch_size, integrator
+            problem.labels, problem.priors, problem.label_noise, problem.batch_size, integrator
         )
         # E[x xᵀ] of each cluster within each block
         self._inputs = [
@@ -138,7 +138,8 @@ class MatrixDynamics:
     def fields(self, state: MatrixState) -> Fields:
         """Return the distribution of the local fields at a state, with the true labels."""
         problem = self._problem
-        covariance = torch.zeros(len(problem.labels), *2 * state.v.shape, dtype=torch.float64)
+        hidden = len(state.v)
+        covariance = torch.zeros(len(problem.labels), hidden, hidden, dtype=torch.float64)
         for group, w, s in zip(problem.blocks, state.mean, state.spread, strict=True):
             covariance += torch.einsum("nkd,cnde,nle->ckl", w, group.covariances, w)
             covariance += _traces(group.covariances, s)
@@ -187,7 +188,7 @@ class MatrixDynamics:
 
     def overlaps(self, state: MatrixState) -> OrderParameters:
         """Return Q, R, v (and b) of a state."""
-        order = torch.zeros(2 * state.v.shape, dtype=torch.float64)
+        order = torch.zeros(2 * state.v.shape[:1], dtype=torch.float64)
         for w, s in zip(state.mean, state.spread, strict=True):
             order += torch.einsum("nkd,nld->kl", w, w) + _trace(s, w.shape[-1])
         order /= self._problem.dim
@@ -196,7 +197,7 @@ class MatrixDynamics:
     def overlap_rates(self, time: Tensor | float, state: MatrixState) -> OrderParameters:
         """Return the time derivatives of Q, R, v (and b) at a state."""
         rates = self.derivative(time, state)
-        order = torch.zeros(2 * state.v.shape, dtype=torch.float64)
+        order = torch.zeros(2 * state.v.shape[:1], dtype=torch.float64)
         for w, dw, ds in zip(state.mean, rates.mean, rates.spread, strict=True):
             cross = torch.einsum("nkd,nld->kl", w, dw)
             order += cross + cross.mT + _trace(ds, w.shape[-1])

@@ -14,7 +14,16 @@ from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture, Network, TwoLayerNetwork
 
 # The variations of SGD that are in the equations.
-DESCRIBES = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"})
+DESCRIBES = frozenset(
+    {
+        "schedule",
+        "batch_size",
+        "label_noise",
+        "train_readout",
+        "loss=logistic",
+        "loss=cross-entropy",
+    }
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -127,6 +136,21 @@ def described(
         raise IncompatibleError(
             "the theory `ode` describes Gaussian mixtures, and "
             f"{type(data_model).__name__} is no GaussianMixture; simulate it instead."
+        )
+    obstacle = algorithm.loss_function.obstacle(data_model.labels)
+    if obstacle is not None:
+        raise IncompatibleError(f"the theory `ode`: {obstacle}")
+    outputs = tuple(data_model.labels.shape[1:])
+    if tuple(network.readout.shape[1:]) != outputs:
+        raise ShapeError(
+            f"the readout has shape {tuple(network.readout.shape)} but the labels of the mixture "
+            f"have shape {tuple(data_model.labels.shape)}; give a readout of shape "
+            f"{(network.hidden, *outputs)}."
+        )
+    if algorithm.label_noise and outputs and data_model.cluster_classes is None:
+        raise IncompatibleError(
+            "label noise takes another class at random, and these labels are no classes; leave "
+            "`label_noise` out or give one-hot labels."
         )
     if network.dim != data_model.dim:
         raise ShapeError(

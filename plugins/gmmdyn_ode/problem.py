@@ -48,7 +48,7 @@ class Problem(Parameters):
         batch_size: samples whose gradients are averaged for an update, shape `(...)`.
         label_noise: probability that a training label is wrong, shape `(...)`.
         initial: where the dynamics starts.
-        labels: of the clusters, shape `(C,)`; no batch shape.
+        labels: of the clusters, shape `(C,)` for one output or `(C, O)`; no batch shape.
         activation: of the hidden units.
         loss: what is minimised.
     """
@@ -106,7 +106,7 @@ class Problem(Parameters):
     def batch_shape(self) -> torch.Size:
         """The leading dimensions of all tensors, broadcast."""
         leading = [value.shape[: value.ndim - own] for value, own in self._tensors.values()]
-        return torch.Size(np.broadcast_shapes(*leading, self.initial.v.shape[:-1]))
+        return torch.Size(np.broadcast_shapes(*leading, self.initial.q.shape[:-3]))
 
     def mapped(self, function: Callable[[Tensor, int], Tensor]) -> Problem:
         """Change every tensor that can have a batch shape.
@@ -119,7 +119,10 @@ class Problem(Parameters):
         """
         q, r, v, b = self.initial
         initial = State(
-            function(q, 3), function(r, 3), function(v, 1), None if b is None else function(b, 1)
+            function(q, 3),
+            function(r, 3),
+            function(v, self.labels.ndim),
+            None if b is None else function(b, 1),
         )
         changed = {name: function(*of_name) for name, of_name in self._tensors.items()}
         return self._replace(initial=initial, **changed)
@@ -164,7 +167,7 @@ class Problem(Parameters):
         """What problems must have in common to be stacked."""
         shapes = tuple(value.shape for value, _ in self._tensors.values())
         starts = tuple(None if part is None else part.shape for part in self.initial)
-        labels = (*self.labels.tolist(),)
+        labels = (*self.labels.flatten().tolist(),)
         return (_same(self.activation), self.loss, labels, starts, shapes)
 
 
@@ -188,7 +191,7 @@ def _start(
         bias = None if network.bias is None else network.bias.detach().cpu().double()
         r = modes.average(mixture.means.cpu(), weights)
         return State(modes.average(weights, weights), r, readout.double(), bias)
-    clusters, hidden = len(mixture.labels), initial.v.shape[-1]
+    clusters, hidden = len(mixture.labels), initial.Q.shape[-1]
     if initial.R.shape[-2:] != (clusters, hidden) or initial.Q.shape[-2:] != (hidden, hidden):
         raise ShapeError(
             f"`R` has shape {tuple(initial.R.shape)} but the mixture has {clusters} clusters "

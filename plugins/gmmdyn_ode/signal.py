@@ -21,7 +21,7 @@ class Signal(NamedTuple):
         drive: p e, shape `(..., C, K)`.
         stein: p s, shape `(..., C, K, K)`.
         noise: p n over the size of a mini-batch, shape `(..., C, K, K)`.
-        readout: p f summed over clusters, shape `(..., K)`.
+        readout: p f summed over clusters, of the shape of the readout.
     """
 
     drive: Tensor
@@ -34,10 +34,12 @@ class Signal(NamedTuple):
 class ErrorSignal:
     """The averages as a function of the local fields.
 
-    A cluster whose labels are flipped with probability u is two clusters, with labels y and -y and
-    priors p (1 - u) and p u.
+    A cluster whose labels are wrong with probability u is two clusters, with labels y and -y and
+    priors p (1 - u) and p u; with O outputs it is O clusters, one for each class, with priors
+    p (1 - u) and p u/(O - 1).
 
     Args:
+        labels: the true ones, shape `(C,)` or `(C, O)`.
         priors: of the clusters, shape `(..., C)`.
         label_noise: u, shape `(...)`.
         batch_size: of the mini-batches, shape `(...)`.
@@ -45,15 +47,26 @@ class ErrorSignal:
     """
 
     def __init__(
-        self, priors: Tensor, label_noise: Tensor, batch_size: Tensor, integrator: Integrator
+        self,
+        labels: Tensor,
+        priors: Tensor,
+        label_noise: Tensor,
+        batch_size: Tensor,
+        integrator: Integrator,
     ) -> None:
         self._integrator = integrator
         self._batch_size = batch_size[..., None, None, None]
-        self._flips = label_noise.requires_grad or bool((label_noise > 0).any())
-        self._true_priors = self._priors = priors
-        if self._flips:
-            wrong = label_noise.unsqueeze(-1)
-            self._priors = torch.cat([priors * (1 - wrong), priors * wrong], -1)
+        self._true_priors = priors
+        wrong: list[Tensor] = []
+        if label_noise.requires_grad or bool((label_noise > 0).any()):
+            # The other classes of a label are its shifts, since its other entries are all alike.
+            shifts = range(1, labels.shape[-1])
+            wrong = [-labels] if labels.ndim == 1 else [labels.roll(by, -1) for by in shifts]
+            noise = label_noise.unsqueeze(-1)
+            each = priors * noise / len(wrong)
+            priors = torch.cat([priors * (1 - noise), *(each for _ in wrong)], -1)
+        self._labels, self._priors = torch.cat([labels, *wrong]), priors
+        self._count = 1 + len(wrong)
 
     def __call__(self, fields: Fields) -> Signal:
         """Return the averages over training labels.
@@ -64,14 +77,14 @@ class ErrorSignal:
         Returns:
             The averages.
         """
-        if self._flips:
+        if self._count > 1:
             covariance = fields.covariance
             if covariance.shape[-3] > 1:
-                covariance = torch.cat([covariance, covariance], -3)
+                covariance = torch.cat([covariance] * self._count, -3)
             fields = fields._replace(
-                mean=torch.cat([fields.mean, fields.mean], -2),
+                mean=torch.cat([fields.mean] * self._count, -2),
                 covariance=covariance,
-                labels=torch.cat([fields.labels, -fields.labels]),
+                labels=self._labels,
             )
         moments = self._integrator.moments(fields)
         square = self._priors[..., None, None]
@@ -80,7 +93,9 @@ class ErrorSignal:
             self._by_cluster(square * moments.stein, -3),
             self._by_cluster(square * moments.noise, -3),
         )
-        readout = (self._priors.unsqueeze(-2) @ moments.readout).squeeze(-2)
+        own = fields.labels.ndim  # axes of the readout, (K,) or (K, O)
+        readout = (self._priors.unsqueeze(-2) @ moments.readout.flatten(-own)).squeeze(-2)
+        readout = readout.unflatten(-1, fields.readout.shape[-own:])
         return Signal(drive, stein, noise / self._batch_size, readout)
 
     def errors(self, fields: Fields) -> Errors:
@@ -99,7 +114,5 @@ class ErrorSignal:
 
     def _by_cluster(self, values: Tensor, axis: int) -> Tensor:
         """Add what true and wrong labels do."""
-        if not self._flips:
-            return values
-        right, wrong = values.chunk(2, axis)
-        return right + wrong
+        first, *more = values.chunk(self._count, axis)
+        return sum(more, start=first)

@@ -16,7 +16,7 @@ class State(NamedTuple):
     Attributes:
         q: shape `(..., M, K, K)`.
         r: shape `(..., M, C, K)`.
-        v: shape `(..., K)`.
+        v: shape `(..., K)`, or `(..., K, O)` for labels of O outputs.
         b: shape `(..., K)`, or None for a network without bias.
     """
 
@@ -36,12 +36,12 @@ class State(NamedTuple):
 
     def pack(self) -> Tensor:
         """Return vectors of shape `(..., n)`."""
-        batch = self.v.shape[:-1]
+        batch = self.q.shape[:-3]
         return torch.cat([part.reshape(*batch, -1) for part in self if part is not None], dim=-1)
 
     def unpack(self, flat: Tensor) -> State:
         """Undo `pack` for vectors of any batch shape `(..., n)`; q is symmetrised once, here."""
-        skip = self.v.ndim - 1
+        skip = self.q.ndim - 3
         shapes = [part.shape[skip:] for part in self if part is not None]
         parts = torch.split(flat, [shape.numel() for shape in shapes], dim=-1)
         q, r, v, *b = (
@@ -59,7 +59,7 @@ class MatrixState(NamedTuple):
     Attributes:
         mean: components of the mean weights, each of shape `(N, K, d)`.
         spread: covariance of the weights within each block, each of shape `(N, K d, K d)`.
-        v: shape `(K,)`.
+        v: shape `(K,)`, or `(K, O)` for labels of O outputs.
         b: shape `(K,)`, or None for a network without bias.
     """
 
@@ -79,7 +79,8 @@ class MatrixState(NamedTuple):
         split = torch.split_with_sizes(flat, self.sizes())
         parts, groups = iter(split), len(self.mean)
         mean = tuple(next(parts).reshape(like.shape) for like in self.mean)
-        v, b = next(parts), None if self.b is None else next(parts)
+        v = next(parts).reshape(self.v.shape)
+        b = None if self.b is None else next(parts)
         spread = tuple(torch.empty_like(s) for s in self.spread)
         for triangle, whole in zip(split[-groups:], spread, strict=True):
             rows, columns = _triangle(whole)

@@ -73,6 +73,7 @@ class ODE(Theory):
     """
 
     describes: ClassVar[frozenset[str]] = DESCRIBES
+    several_outputs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -103,7 +104,8 @@ class ODE(Theory):
     def check(self, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
         """Say which assumption fails; see `Theory.check`."""
         mixture, two_layer = described(data_model, network, algorithm)
-        self.integrators.check(two_layer.activation, algorithm.loss_function, two_layer.hidden)
+        kind = two_layer.activation, algorithm.loss_function, two_layer.hidden
+        self.integrators.check(*kind, mixture.outputs)
         noise = noise_of(mixture)
         if not isinstance(noise, Modes):
             check_size(noise, two_layer)
@@ -148,8 +150,9 @@ class ODE(Theory):
         return problem
 
     def _selected(self, problem: Problem | MatrixProblem) -> Selected:
-        hidden = problem.initial.v.shape[-1]
-        return self.integrators.prepared(problem.activation, problem.loss, hidden)
+        hidden, *outputs = problem.initial.v.shape[-problem.labels.ndim :]
+        kind = problem.activation, problem.loss, hidden
+        return self.integrators.prepared(*kind, *outputs)
 
     def derivative(
         self,
