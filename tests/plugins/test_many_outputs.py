@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from gmmdyn_ode.parts import parts_of
+from gmmdyn_ode.parameters import described
 from torch import nn
 
 import gmmdyn as gd
@@ -333,17 +333,17 @@ def test_a_batch_of_problems_is_each_of_them():
 
 def test_shapes_and_labels_that_do_not_fit_are_refused():
     mixture, network = mixture_of("isotropic", 12), Network(12, "erf")
-    parts_of(mixture, network, gd.OnlineSGD(0.1, loss="cross-entropy"))
+    described(mixture, network, gd.OnlineSGD(0.1, loss="cross-entropy"))
     with pytest.raises(IncompatibleError, match="one of a single output"):
-        parts_of(mixture, network, gd.OnlineSGD(0.1, loss="logistic"))
+        described(mixture, network, gd.OnlineSGD(0.1, loss="logistic"))
     with pytest.raises(ShapeError, match="give a readout of shape"):
-        parts_of(mixture, gd.network("committee", dim=12, hidden=3), gd.OnlineSGD(0.1))
+        described(mixture, gd.network("committee", dim=12, hidden=3), gd.OnlineSGD(0.1))
     mixture._labels = normal(4, 3)
-    parts_of(mixture, network, gd.OnlineSGD(0.1))
+    described(mixture, network, gd.OnlineSGD(0.1))
     with pytest.raises(IncompatibleError, match="these labels are no classes"):
-        parts_of(mixture, network, gd.OnlineSGD(0.1, label_noise=0.1))
+        described(mixture, network, gd.OnlineSGD(0.1, label_noise=0.1))
     with pytest.raises(IncompatibleError, match="rows of at least two numbers"):
-        parts_of(mixture, network, gd.OnlineSGD(0.1, loss="cross-entropy"))
+        described(mixture, network, gd.OnlineSGD(0.1, loss="cross-entropy"))
 
 
 @pytest.mark.science
@@ -392,13 +392,14 @@ def test_the_solution_is_that_of_sgd_by_autograd(activation, loss):
 def test_matrix_and_modes_agree_where_both_describe():
     """A shared covariance in the form for general ones."""
     from gmmdyn_ode.matrix import MatrixProblem
+    from gmmdyn_ode.noise import blocks_of
 
     mixture, network = mixture_of("shared", 12), Network(12, "erf", bias=True)
     algorithm = gd.OnlineSGD(0.4, 0.1)
     integrator = prepared("closed-form")
     problem = gd.theory("ode").problem(mixture, network, algorithm, None)
     modes = Dynamics(problem, integrator).overlap_rates(0.0, problem.initial)
-    wide = MatrixProblem.of(mixture, network, algorithm)
+    wide = MatrixProblem.of(mixture, blocks_of(mixture), network, algorithm)
     matrices = MatrixDynamics(wide, integrator).overlap_rates(0.0, wide.initial)
     assert isinstance(problem.initial, State)
     for name in "QRvb":
