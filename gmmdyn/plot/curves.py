@@ -19,11 +19,6 @@ from gmmdyn.trajectory import Trajectory
 from gmmdyn.trajectory.estimate import Estimate
 from gmmdyn.trajectory.time_units import in_unit
 
-LABELS = {
-    "pmse": r"pmse  $\frac{1}{2}\,\langle (y - \varphi)^2 \rangle$",
-    "classification_error": "classification error",
-}
-
 MOST_DECADES = 1e8  # a prediction of 1e-80 would flatten all that can be measured
 
 
@@ -87,7 +82,7 @@ def _plot(
     )
     drawn = [t for t in (simulated, predicted) if t is not None]
     logarithmic = style.time_is_logarithmic(*drawn)
-    names = [name for name in LABELS if any(name in t.curves for t in drawn)]
+    names = [name for name in style.LABELS if any(name in t.curves for t in drawn)]
     with mpl.rc_context(style.RC):
         figure = style.new_figure(4.6 * len(names), 4.1)
         panels = figure.subplots(1, len(names), squeeze=False)[0]
@@ -103,7 +98,7 @@ def _plot(
                 handles.append(_draw_bayes(axes, bayes_error.value))
             if predicted is not None and name in predicted.curves:
                 handles += _draw_integration_error(axes, predicted, name, logarithmic)
-            axes.set_ylabel(LABELS[name])
+            axes.set_ylabel(style.LABELS[name])
             style.label_time(axes, logarithmic, time_unit)
         figure.suptitle(style.title_of(drawn[0], simulated))
         entries = {str(handle.get_label()): handle for handle in handles}

@@ -36,6 +36,10 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text
 }
 DPI = 150
+LABELS = {
+    "pmse": r"pmse  $\frac{1}{2}\,\langle (y - \varphi)^2 \rangle$",
+    "classification_error": "classification error",
+}
 
 # Okabe and Ito, "Color universal design", 2008, without the yellow that vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
