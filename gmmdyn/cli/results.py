@@ -13,8 +13,6 @@ from gmmdyn.cli import directory as places
 if TYPE_CHECKING:
     from gmmdyn import Comparison, Trajectory
 
-_ORDER_PARAMETERS = {"Q", "R", "v", "b"}
-
 
 def draw(folder: Path, comparison: Comparison, time_unit: str) -> None:
     """Draw a comparison.
@@ -28,7 +26,7 @@ def draw(folder: Path, comparison: Comparison, time_unit: str) -> None:
         OutputError: if a figure cannot be written.
     """
     comparison.plot(folder / places.ERRORS, time_unit)
-    if _ORDER_PARAMETERS & set(comparison.simulated.curves):
+    if any(comparison.simulated.dimensions.values()):
         comparison.plot_order_parameters(folder / places.ORDER_PARAMETERS, time_unit)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import DataModel, Network
 from gmmdyn.training.stream import Segment
+from gmmdyn.trajectory import Curve
 
 # Called with the number of updates done and the replicas that are there; from several threads at
 # once, each with other replicas.
@@ -59,6 +60,8 @@ class Engine(nn.Module, abc.ABC):
     Attributes:
         name: what `Experiment.simulate` calls it.
         describes: the `OnlineSGD.variations` that it simulates; it refuses all others.
+        has_first_layer: whether it measures what `DataModel.measure` does with one; others refuse
+            a data model that overrides it.
         accelerator: what `Experiment.simulate` runs it on unless told, as Lightning's trainer
             names it.
         dim: the input dimension `D`: one unit of time is `D` updates.
@@ -68,6 +71,7 @@ class Engine(nn.Module, abc.ABC):
 
     name: ClassVar[str]
     describes: ClassVar[frozenset[str]] = frozenset()
+    has_first_layer: ClassVar[bool] = False
     accelerator: ClassVar[str] = "auto"
     first_replica: int = 0
     _total: int | None = None
@@ -133,6 +137,9 @@ class Engine(nn.Module, abc.ABC):
             A clause that goes on from "the … engine", or None if it can.
         """
         reason = algorithm.undescribed(cls.describes)
+        if not cls.has_first_layer and type(data_model).measure is not DataModel.measure:
+            owner = type(data_model).__name__
+            return f"has no first layer that `{owner}.measure` could measure"
         return cls.obstacle_of_parts(data_model, network) if reason is None else reason
 
     @classmethod
@@ -171,7 +178,9 @@ class Engine(nn.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
+    def measure(
+        self, step: int, replicas: range, test_size: int
+    ) -> Mapping[str, np.ndarray | Curve]:
         """Measure some replicas as they are now.
 
         Args:
@@ -181,5 +190,5 @@ class Engine(nn.Module, abc.ABC):
 
         Returns:
             Curves of a trajectory at one time by name, each of shape `(len(replicas), ...)`; NaN
-            where the state is not finite.
+            where the state is not finite. Those that not every trajectory knows are `Curve`s.
         """

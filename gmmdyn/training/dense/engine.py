@@ -22,10 +22,11 @@ from gmmdyn.training.compiled.scalars import can_compile, scalar_functions_of
 from gmmdyn.training.dense.blocked import CHUNK, BlockedForm
 from gmmdyn.training.dense.loop import CompiledLoop
 from gmmdyn.training.engine import Engine, Observer, copies, nothing
-from gmmdyn.training.evaluation import Weights, measure_weights
+from gmmdyn.training.evaluation import Weights, measure_own, measure_weights
 from gmmdyn.training.pieces import Piece, Pieces
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import run_in_threads
+from gmmdyn.trajectory import Curve
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
 _BLOCK_NUMBERS = 2**23
@@ -63,6 +64,7 @@ class DenseEngine(Engine):
     """
 
     name = "dense"
+    has_first_layer = True
     describes = frozenset(
         {"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"}
     )
@@ -177,18 +179,16 @@ class DenseEngine(Engine):
         for group in groups:
             run(group)
 
-    def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
+    def measure(
+        self, step: int, replicas: range, test_size: int
+    ) -> Mapping[str, np.ndarray | Curve]:
         """Measure some replicas; see `Engine.measure`."""
         numbers = self.numbers(replicas)
         seeds = [stream_seed(self.seed, TEST_SET, number, step) for number in numbers]
-        return measure_weights(
-            self.data_model,
-            self.activation,
-            self.weights(replicas),
-            seeds,
-            test_size,
-            self.algorithm.loss_function,
-        )
+        weights, loss = self.weights(replicas), self.algorithm.loss_function
+        parts = self.data_model, self.activation, weights
+        known = measure_weights(*parts, seeds, test_size, loss)
+        return {**known, **measure_own(self.data_model, weights)}
 
     def _advance_group(
         self, group: range, segment: Segment, stops: Sequence[int], observe: Observer
