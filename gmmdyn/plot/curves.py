@@ -86,7 +86,8 @@ def _plot(
     drawn = [t for t in (simulated, predicted) if t is not None]
     logarithmic = style.time_is_logarithmic(*drawn)
     names = _drawn_curves(drawn)
-    columns, rows = min(len(names), MOST_COLUMNS), -(-len(names) // MOST_COLUMNS)
+    columns = 2 if len(names) == 4 else min(len(names), MOST_COLUMNS)
+    rows = -(-len(names) // columns)
     with mpl.rc_context(style.RC):
         figure = style.new_figure(4.6 * columns, 4.1 * rows)
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
