@@ -30,8 +30,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         near too: options of one section are not alike because they begin alike.
     """
     for near in get_close_matches(name, known, n=5, cutoff=_NEAR):
-        last = (word.rpartition(".")[2] for word in (near, name))
-        if SequenceMatcher(None, *last).ratio() >= _NEAR:
+        last = [word.rpartition(".")[2] for word in (near, name)]
+        if SequenceMatcher(None, last[0], last[1]).ratio() >= _NEAR:
             return near
     return None
 

@@ -132,7 +132,7 @@ def claim(target: Path, name: str, record: str, config: str, *, overwrite: bool)
     write_text(target / CONFIG, config)
 
 
-def _ours(target: Path) -> set[str]:
+def _ours(target: Path) -> frozenset[str]:
     """Return the names of what runs write into a directory."""
     every = {name for command in command_objects() for name in command.results[:1]}
     besides = {
