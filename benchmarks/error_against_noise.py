@@ -16,8 +16,8 @@ import argparse
 import numpy as np
 
 import gmmdyn as gd
+from gmmdyn import feature_errors
 from gmmdyn.errors import ConvergenceError
-from gmmdyn.feature_errors import feature_errors
 from gmmdyn.gaussian.linear_classifier import best_linear_classifier
 from gmmdyn.plot import plot_error_against_noise
 from gmmdyn_random_features import limit_errors

@@ -1,12 +1,16 @@
 """Learning dynamics of neural networks on Gaussian mixtures: simulation and theory on one plot.
 
 The public names are imported on first use, so that `import gmmdyn` costs nothing and the command
-line answers at once.
+line answers at once. Plugins add functions, which are names of `gmmdyn` too: entry points of the
+group `gmmdyn.functions`.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,9 +22,6 @@ if TYPE_CHECKING:
     from gmmdyn.experiment import Experiment as Experiment
     from gmmdyn.experiment.lists import simulate_many as simulate_many
     from gmmdyn.experiment.lists import solve_many as solve_many
-    from gmmdyn.fixed_points import find_fixed_points as find_fixed_points
-    from gmmdyn.fixed_points import follow_fixed_point as follow_fixed_point
-    from gmmdyn.fixed_points import load_fixed_points as load_fixed_points
     from gmmdyn.interfaces import Activation as Activation
     from gmmdyn.interfaces import Batch as Batch
     from gmmdyn.interfaces import DataModel as DataModel
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gmmdyn.registry.components import theory as theory
     from gmmdyn.registry.hookspecs import hookimpl as hookimpl
     from gmmdyn.sweeping import sweep as sweep
+    from gmmdyn.trajectory import Curve as Curve
     from gmmdyn.trajectory import Estimate as Estimate
     from gmmdyn.trajectory import OrderParameters as OrderParameters
     from gmmdyn.trajectory import Trajectory as Trajectory
@@ -54,9 +56,6 @@ _HOME = {
     "Experiment": "experiment",
     "simulate_many": "experiment.lists",
     "solve_many": "experiment.lists",
-    "find_fixed_points": "fixed_points",
-    "follow_fixed_point": "fixed_points",
-    "load_fixed_points": "fixed_points",
     "Activation": "interfaces",
     "Batch": "interfaces",
     "DataModel": "interfaces",
@@ -74,22 +73,47 @@ _HOME = {
     "theory": "registry.components",
     "hookimpl": "registry.hookspecs",
     "sweep": "sweeping",
+    "Curve": "trajectory",
     "Estimate": "trajectory",
     "OrderParameters": "trajectory",
     "Trajectory": "trajectory",
     "recording_times": "trajectory.times",
 }
 
-__all__ = [*sorted(_HOME), "__version__"]
+__all__ = [*sorted(_HOME), "__version__", "lazily"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name from where it lives (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module `gmmdyn` has no attribute `{name}`")
-    value = getattr(import_module(f"gmmdyn.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+def lazily(package: str, home: Mapping[str, str], group: str | None = None) -> Callable[[str], Any]:
+    """Return the `__getattr__` of a package whose names are imported on first use (PEP 562).
+
+    A package of a plugin that has commands needs it, if it imports anything heavy: the commands are
+    listed without.
+
+    Args:
+        package: its `__name__`.
+        home: the module within it of each name; no name may be that of a module.
+        group: of entry points that name functions which plugins add to the package, or None.
+
+    Returns:
+        The function; it raises AttributeError if there is no such name.
+    """
+
+    def attribute(name: str) -> Any:
+        if name in home:
+            value = getattr(import_module(f"{package}.{home[name]}"), name)
+        elif group is None or name.startswith("_") or find_spec(f"{package}.{name}") is not None:
+            raise AttributeError(f"module `{package}` has no attribute `{name}`")
+        else:
+            value = import_module("gmmdyn.registry.entry_points").extension(group, name)
+            if value is None:
+                raise AttributeError(f"module `{package}` has no attribute `{name}`")
+        vars(sys.modules[package])[name] = value
+        return value
+
+    return attribute
+
+
+__getattr__ = lazily(__name__, _HOME, "gmmdyn.functions")
 
 
 def __dir__() -> list[str]:

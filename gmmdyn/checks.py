@@ -7,17 +7,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from difflib import get_close_matches
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
+from difflib import SequenceMatcher, get_close_matches
+from typing import TYPE_CHECKING, Any
 
 from gmmdyn.errors import NotPositiveError, RangeError, ShapeError
 
+if TYPE_CHECKING:  # the command line looks for the nearest name before torch is imported
+    from torch import Tensor
+
 # Sixteen gigabytes in double precision.
 _MOST_NUMBERS = 2**31
+_NEAR = 0.5
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that may have been meant.
+
+    Args:
+        name: what was asked for.
+        known: the names there are.
+
+    Returns:
+        The nearest name, or None if none is near. Of names with a dot the parts behind it must be
+        near too: options of one section are not alike because they begin alike.
+    """
+    for near in get_close_matches(name, known, n=5, cutoff=_NEAR):
+        last = [word.rpartition(".")[2] for word in (near, name)]
+        if SequenceMatcher(None, last[0], last[1]).ratio() >= _NEAR:
+            return near
+    return None
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -31,8 +49,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
         A clause to end an error message with.
     """
     names = sorted(known)
-    near = get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`? " if near else ""
+    near = nearest(name, names)
+    hint = "" if near is None else f"did you mean `{near}`? "
     return f"{hint}there are: {', '.join(names) if names else 'none'}."
 
 
@@ -155,9 +173,12 @@ def array(name: str, value: Any, shape: tuple[int | None, ...]) -> Tensor:
         ShapeError: if the shape is another one, or the value is no array of numbers.
         RangeError: if an entry is infinite or not a number.
     """
+    import numpy as np
+    import torch
+
     wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
     try:
-        if isinstance(value, Tensor):
+        if isinstance(value, torch.Tensor):
             result = value.detach().to(dtype=torch.float64, copy=True)
         else:
             result = torch.from_numpy(np.array(value, dtype=np.float64))
@@ -181,6 +202,8 @@ def axes(value: Any) -> int:
     Returns:
         The number; -1 for ragged lists, which `array` refuses with a sentence.
     """
+    import numpy as np
+
     try:
         return int(np.ndim(value))
     except ValueError:
@@ -224,6 +247,8 @@ def covariance(name: str, value: Tensor) -> Tensor:
     Raises:
         NotPositiveError: if it is not symmetric, or has a negative eigenvalue, beyond rounding.
     """
+    import torch
+
     scale = value.abs().amax().clamp_min(torch.finfo(value.dtype).tiny)
     if bool((value - value.mT).abs().amax() > 1e-6 * scale):
         raise NotPositiveError(f"`{name}` is not symmetric; give a covariance matrix.")

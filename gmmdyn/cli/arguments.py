@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
+from gmmdyn import checks
 from gmmdyn.errors import ConfigError
 
 FLAGS = ("--help", "-h", "--overwrite", "--retry-failed", "--version")
@@ -83,10 +83,10 @@ class Arguments:
         """
         for name in (*self.flags, *(name for name, _ in self.values)):
             if name not in known and name not in ("--help", "-h"):
-                near = get_close_matches(name, known, n=1, cutoff=0.5)
                 # A forgotten section is the usual slip: --variance for --data_model.variance.
-                near = [full for full in known if full.endswith(f".{name.lstrip('-')}")] or near
-                hint = f"did you mean `{near[0]}`? " if near else ""
+                whole = (full for full in known if full.endswith(f".{name.lstrip('-')}"))
+                near = next(whole, None) or checks.nearest(name, known)
+                hint = "" if near is None else f"did you mean `{near}`? "
                 raise ConfigError(f"there is no option `{name}`; {hint}`--help` lists them.")
 
     def words(self) -> list[str]:

@@ -1,124 +1,185 @@
-"""The commands and what they take, apart from what depends on a configuration."""
+"""The commands that every theory and every engine shares, and all that there are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import ClassVar, final
 
-from jsonargparse import ArgumentParser
+from gmmdyn.cli.arguments import Arguments
+from gmmdyn.cli.command import AXIS, CONFIGURATION, DATA, OUTPUT, TIME_UNIT, Command
+from gmmdyn.cli.registered import plugin_commands
+from gmmdyn.errors import PluginError
 
-
-class Command(NamedTuple):
-    """One command.
-
-    Attributes:
-        summary: one line for the help.
-        positional: the name and help of its argument, or None.
-        options: names and help of its own options; a help that starts with `flag:` takes no value.
-    """
-
-    summary: str
-    positional: tuple[str, str] | None = None
-    options: Mapping[str, str] = {}
+_RUN = ("run", "the directory of the run")
 
 
-_CONFIG = ("config", "a preset (`gmmdyn presets` lists them) or a YAML file")
-_TIME_UNIT = {"--time-unit": "of the figures: t, t*sqrt(D) or t*D; the same as --figures.time_unit"}
-_RUN_OPTIONS = {
-    "--output": "the directory to write (default: runs/NAME-TIME)",
-    "--overwrite": "flag: replace the directory if it holds an earlier run",
-    "--data": "the folder with the data set's files; the same as --data_model.folder",
-    **_TIME_UNIT,
+class _Run(Command):
+    """Run an experiment."""
+
+    positional: ClassVar[tuple[str, str] | None] = CONFIGURATION
+    options: ClassVar[Mapping[str, str]] = {**OUTPUT, **DATA, **TIME_UNIT}
+    configurable: ClassVar[bool] = True
+    what: ClassVar[tuple[str, ...]]
+
+    @final
+    def run(self, arguments: Arguments) -> None:
+        """Run it and write one directory."""
+        from gmmdyn.cli.overrides import configured
+        from gmmdyn.cli.runs import run_experiment
+
+        configuration = configured(self, arguments)
+        if configuration is not None:
+            run_experiment(self, arguments, configuration, self.what)
+
+
+@final
+class Compare(_Run):
+    """The command `compare`."""
+
+    summary = "Simulate, predict, and put both on one plot."
+    what = ("simulate", "solve")
+
+
+@final
+class Simulate(_Run):
+    """The command `simulate`."""
+
+    summary = "Simulate online SGD."
+    what = ("simulate",)
+
+
+@final
+class Solve(_Run):
+    """The command `solve`."""
+
+    summary = "Predict by theory alone."
+    what = ("solve",)
+
+
+@final
+class Sweep(Command):
+    """The command `sweep`."""
+
+    summary = "Solve or simulate at every point of a grid of parameters."
+    positional = CONFIGURATION
+    configurable = True
+    options: ClassVar[Mapping[str, str]] = {
+        "--over": f"a parameter and its values: {AXIS}; once for each parameter",
+        "--run": "`solve` (default) or `simulate`",
+        "--workers": "processes on this machine (default: one a core)",
+        "--scheduler": "the address of a Dask scheduler, or `local` for a cluster here",
+        "--retry-failed": "flag: run points again that failed before",
+        "--output": "the directory to write, or one that holds the same sweep, to go on with",
+        "--overwrite": "flag: replace another sweep in the directory",
+        **DATA,
+    }
+
+    def run(self, arguments: Arguments) -> None:
+        """Sweep, and write one directory."""
+        from gmmdyn.cli.sweeps import run_sweep
+
+        run_sweep(self, arguments)
+
+
+@final
+class Plot(Command):
+    """The command `plot`."""
+
+    summary = "Draw the figures of a run again."
+    positional = _RUN
+    options: ClassVar[Mapping[str, str]] = {
+        "--time-unit": "of the figures: t, t*sqrt(D) or t*D (default: that of the run)"
+    }
+
+    def run(self, arguments: Arguments) -> None:
+        """Draw them, and print the table."""
+        from gmmdyn.cli.again import draw_again
+
+        draw_again(Path(arguments.positional[0]), arguments.last("--time-unit"))
+
+
+@final
+class Report(Command):
+    """The command `report`."""
+
+    summary = "Write the report of a run again."
+    positional = _RUN
+
+    def run(self, arguments: Arguments) -> None:
+        """Write it."""
+        from gmmdyn.cli.again import report_again
+
+        report_again(Path(arguments.positional[0]))
+
+
+@final
+class Presets(Command):
+    """The command `presets`."""
+
+    summary = "List the configurations that come with gmmdyn."
+
+    def run(self, arguments: Arguments) -> None:
+        """List them."""
+        from gmmdyn.cli.listing import list_presets
+
+        list_presets()
+
+
+@final
+class Plugins(Command):
+    """The command `plugins`."""
+
+    summary = "List the components and commands that installed plugins provide."
+
+    def run(self, arguments: Arguments) -> None:
+        """List them."""
+        from gmmdyn.cli.listing import list_plugins
+
+        list_plugins()
+
+
+_OWN: Mapping[str, type[Command]] = {
+    "compare": Compare,
+    "simulate": Simulate,
+    "solve": Solve,
+    "sweep": Sweep,
+    "plot": Plot,
+    "report": Report,
+    "presets": Presets,
+    "plugins": Plugins,
 }
-_AXIS = (
-    "NAME=FIRST:LAST:lin:COUNT (evenly spaced; `lin:` may be left out), NAME=FIRST:LAST:log:COUNT "
-    "or NAME=VALUE,VALUE,…"
-)
-COMMANDS: Mapping[str, Command] = {
-    "compare": Command("Simulate, predict, and put both on one plot.", _CONFIG, _RUN_OPTIONS),
-    "simulate": Command("Simulate online SGD.", _CONFIG, _RUN_OPTIONS),
-    "solve": Command("Predict by theory alone.", _CONFIG, _RUN_OPTIONS),
-    "fixed-point": Command(
-        "Find where the order parameters come to rest.",
-        _CONFIG,
-        {
-            "--along": f"follow the fixed point along a parameter: {_AXIS}",
-            "--starts": "search for all fixed points from this many starts",
-            "--seed": "of those starts (default: 0)",
-            **_RUN_OPTIONS,
-        },
-    ),
-    "sweep": Command(
-        "Solve or simulate at every point of a grid of parameters.",
-        _CONFIG,
-        {
-            "--over": f"a parameter and its values: {_AXIS}; once for each parameter",
-            "--run": "`solve` (default) or `simulate`",
-            "--workers": "processes on this machine (default: one a core)",
-            "--scheduler": "the address of a Dask scheduler, or `local` for a cluster here",
-            "--retry-failed": "flag: run points again that failed before",
-            "--output": "the directory to write, or one that holds the same sweep, to go on with",
-            "--overwrite": "flag: replace another sweep in the directory",
-            "--data": _RUN_OPTIONS["--data"],
-        },
-    ),
-    "random-features": Command(
-        "Tabulate and draw the analytic errors of random features.",
-        None,
-        {
-            "--sigma": "standard deviations of the noise: VALUE,VALUE,…, FIRST:LAST:lin:COUNT or "
-            "FIRST:LAST:log:COUNT (default: 0.1,0.15,0.2,0.3,0.5)",
-            "--ratio": "features for each dimension, P/D, as a list (default: 2)",
-            "--dim": "input dimensions D, as a list (default: 300)",
-            "--seeds": "seeds of the projections, as a list (default: 0)",
-            "--geometry": "mixtures, such as xor,three-clusters (default: xor)",
-            "--snr": "low (default), mixed or high",
-            "--activation": "a registered name (default: relu)",
-            "--ridge": "what is added to the covariance of the features (default: 0)",
-            "--bias": "whether the readout has an intercept: true (default) or false",
-            "--order": "covariances of pairs of features: first (default) or exact",
-            "--output": "the directory to write (default: runs/random-features-TIME)",
-            "--overwrite": _RUN_OPTIONS["--overwrite"],
-        },
-    ),
-    "plot": Command(
-        "Draw the figures of a run again.",
-        ("run", "the directory of the run"),
-        {"--time-unit": "of the figures: t, t*sqrt(D) or t*D (default: that of the run)"},
-    ),
-    "report": Command("Write the report of a run again.", ("run", "the directory of the run")),
-    "presets": Command("List the configurations that come with gmmdyn."),
-    "plugins": Command("List the components that installed plugins provide."),
-}
-RUNS = ("compare", "simulate", "solve", "fixed-point", "sweep")
-_OVERRIDES = (
-    "Every number and choice of the configuration is an option too, such as --data_model.variance "
-    "0.1; `gmmdyn {} CONFIG --help` lists them."
-)
 
 
-def command_parser(name: str) -> ArgumentParser:
-    """Return the parser of a command, without the options that depend on a configuration.
+def command(name: str) -> Command | None:
+    """Return a command.
 
     Args:
-        name: one of `COMMANDS`.
+        name: what was typed.
 
     Returns:
-        The parser.
+        The command, or None if there is none of that name.
+
+    Raises:
+        PluginError: if a plugin with commands cannot be loaded.
     """
-    command = COMMANDS[name]
-    parser = ArgumentParser(
-        prog=f"gmmdyn {name}",
-        description=command.summary,
-        epilog=_OVERRIDES.format(name) if name in RUNS else None,
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    if command.positional is not None:
-        parser.add_argument(command.positional[0], type=str, help=command.positional[1])
-    for option, text in command.options.items():
-        if text.startswith("flag:"):
-            parser.add_argument(option, action="store_true", help=text.removeprefix("flag: "))
-        else:
-            parser.add_argument(option, type=str | None, help=text)
-    return parser
+    return _OWN[name](name) if name in _OWN else commands().get(name)
+
+
+def commands() -> dict[str, Command]:
+    """Return all commands: those of gmmdyn, then those of plugins.
+
+    Returns:
+        The commands by name.
+
+    Raises:
+        PluginError: if a plugin with commands cannot be loaded, or takes a name that is taken.
+    """
+    found = {name: cls(name) for name, cls in _OWN.items()}
+    for name, entry in sorted(plugin_commands().items()):
+        if name in found:
+            raise PluginError(
+                f"`{entry.distribution}` registers the command `{name}`, which gmmdyn has already."
+            )
+        found[name] = entry.cls(name)
+    return found

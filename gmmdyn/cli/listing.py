@@ -14,8 +14,9 @@ def list_presets() -> None:
 
 
 def list_plugins() -> None:
-    """Print each component and where it comes from."""
+    """Print each component and command of a plugin, and where it comes from."""
     from gmmdyn import registry
+    from gmmdyn.cli.registered import plugin_commands
 
     rows = [
         (
@@ -25,7 +26,7 @@ def list_plugins() -> None:
             entry.distribution,
             entry.version,
         )
-        for entry in registry.registrations()
+        for entry in (*registry.registrations(), *plugin_commands().values())
     ]
     _print_columns([("NAME", "KIND", "CLASS", "DISTRIBUTION", "VERSION"), *rows])
 

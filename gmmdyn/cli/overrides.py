@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from gmmdyn.cli.arguments import Arguments
-from gmmdyn.cli.commands import COMMANDS, command_parser
+from gmmdyn.cli.command import Command
 from gmmdyn.cli.console import say
 from gmmdyn.cli.options import Option, add_options, options_of, wanted
 from gmmdyn.errors import ArgumentError, ConfigError
@@ -23,14 +23,19 @@ from gmmdyn.experiment.sections import (
 )
 
 
-def configured(command: str, arguments: Arguments) -> Configuration | None:
+def configured(
+    command: Command, arguments: Arguments, *, theory: str | None = None, figures: bool = True
+) -> Configuration | None:
     """Load a configuration and apply the options of the command line.
 
     The names of components come first, as they decide which options there are.
 
     Args:
-        command: the command.
+        command: a configurable one.
         arguments: the words after it.
+        theory: the registered name of the theory to take unless the words name another; by default
+            that of the configuration.
+        figures: whether the command draws curves in time, so that their options are its own.
 
     Returns:
         The configuration, or None if help was asked for, and printed.
@@ -40,16 +45,15 @@ def configured(command: str, arguments: Arguments) -> Configuration | None:
             type.
     """
     configuration = Configuration.load(arguments.positional[0])
-    if command == "fixed-point":
-        configuration = configuration.updated("theory", {"name": "state-evolution"})
+    if theory is not None:
+        configuration = configuration.updated("theory", {"name": theory})
     for kind in COMPONENTS:
         name = arguments.last(f"--{kind}.name")
         if name is not None:
             configuration = configuration.updated(kind, {"name": name})
-    parser = command_parser(command)
-    types: dict[str, Any] = dict.fromkeys(COMMANDS[command].options, str)
-    # A sweep draws no curve in time.
-    for section in SECTIONS if command != "sweep" else SECTIONS[:-1]:
+    parser = command.parser()
+    types: dict[str, Any] = dict.fromkeys(command.options, str)
+    for section in SECTIONS if figures else SECTIONS[:-1]:
         options = _options(section, configuration)
         values = getattr(configuration, section) or {}
         title = f"{section}: {values['name']}" if "name" in values else section

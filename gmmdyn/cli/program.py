@@ -1,15 +1,16 @@
-"""Which code runs each command; imports no more than the command needs."""
+"""From the words of a command line to the command that they name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 
 import gmmdyn
+from gmmdyn import checks
 from gmmdyn.cli.arguments import Arguments
-from gmmdyn.cli.commands import COMMANDS, RUNS, command_parser
+from gmmdyn.cli.command import Command
+from gmmdyn.cli.commands import command, commands
 from gmmdyn.cli.console import say
 from gmmdyn.errors import ConfigError
 
@@ -27,31 +28,20 @@ def run(words: Sequence[str]) -> None:
         _top_level(words)
         return
     name, rest = words[0], words[1:]
-    if name not in COMMANDS:
+    chosen = command(name)
+    if chosen is None:
         raise ConfigError(f"there is no command `{name}`; {_nearest(name)}")
     asks_help = "--help" in rest or "-h" in rest
-    if asks_help and (name not in RUNS or not Arguments.sort(_before_help(rest)).positional):
-        say(command_parser(name).format_help().rstrip())
-        return
+    if asks_help:
+        words_before = Arguments.sort(_before_help(rest)).positional
+        if not (chosen.configurable and words_before):
+            say(chosen.parser().format_help().rstrip())
+            return
     arguments = Arguments.sort(rest)
-    _check_positional(name, arguments)
-    if name == "sweep":
-        from gmmdyn.cli.sweeps import run_sweep
-
-        run_sweep(arguments)
-        return
-    if name == "random-features":
-        from gmmdyn.cli.random_features import run_random_features
-
-        run_random_features(arguments)
-        return
-    if name in RUNS:
-        from gmmdyn.cli.runs import run_command
-
-        run_command(name, arguments)
-        return
-    arguments.check_known(list(COMMANDS[name].options))
-    _SIMPLE[name](arguments)
+    _check_positional(chosen, arguments)
+    if not chosen.configurable:
+        arguments.check_known(list(chosen.options))
+    chosen.run(arguments)
 
 
 def _before_help(words: Sequence[str]) -> list[str]:
@@ -70,58 +60,24 @@ def _top_level(words: Sequence[str]) -> None:
         )
         parser.add_argument("--version", action="store_true", help="print the version")
         subcommands = parser.add_subcommands(required=False, dest="command")
-        for name, command in COMMANDS.items():
-            subcommands.add_subcommand(name, ArgumentParser(), help=command.summary)
+        for name, one in commands().items():
+            subcommands.add_subcommand(name, ArgumentParser(), help=one.summary)
         say(parser.format_help().rstrip())
     else:
         raise ConfigError(f"there is no option `{words[0]}` before a command; {_nearest('')}")
 
 
 def _nearest(name: str) -> str:
-    from difflib import get_close_matches
+    known = commands()
+    near = checks.nearest(name, known)
+    hint = "" if near is None else f"did you mean `{near}`? "
+    return f"{hint}there are: {', '.join(known)}."
 
-    near = get_close_matches(name, COMMANDS, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`? " if near else ""
-    return f"{hint}there are: {', '.join(COMMANDS)}."
 
-
-def _check_positional(name: str, arguments: Arguments) -> None:
-    wanted = COMMANDS[name].positional
-    given = arguments.positional
+def _check_positional(chosen: Command, arguments: Arguments) -> None:
+    wanted, given = chosen.positional, arguments.positional
     if wanted is not None and not given:
-        raise ConfigError(f"`gmmdyn {name}` needs `{wanted[0]}`: {wanted[1]}.")
+        raise ConfigError(f"`gmmdyn {chosen.name}` needs `{wanted[0]}`: {wanted[1]}.")
     surplus = given[0 if wanted is None else 1 :]
     if surplus:
-        raise ConfigError(f"`gmmdyn {name}` has no use for `{surplus[0]}`.")
-
-
-def _presets(arguments: Arguments) -> None:
-    from gmmdyn.cli.listing import list_presets
-
-    list_presets()
-
-
-def _plugins(arguments: Arguments) -> None:
-    from gmmdyn.cli.listing import list_plugins
-
-    list_plugins()
-
-
-def _plot(arguments: Arguments) -> None:
-    from gmmdyn.cli.runs import draw_again
-
-    draw_again(Path(arguments.positional[0]), arguments.last("--time-unit"))
-
-
-def _report(arguments: Arguments) -> None:
-    from gmmdyn.cli.runs import report_again
-
-    report_again(Path(arguments.positional[0]))
-
-
-_SIMPLE: Mapping[str, Callable[[Arguments], None]] = {
-    "presets": _presets,
-    "plugins": _plugins,
-    "plot": _plot,
-    "report": _report,
-}
+        raise ConfigError(f"`gmmdyn {chosen.name}` has no use for `{surplus[0]}`.")

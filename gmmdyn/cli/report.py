@@ -25,12 +25,13 @@ img { max-width: 100%; }
 _TITLES = {"simulation": "Simulation", "theory": "Theory"}
 
 
-def write_report(run: str | Path, table: str) -> Path:
+def write_report(run: str | Path, table: str, title: str = "") -> Path:
     """Write `report.html` into the directory of a run: one file, with its figures in it.
 
     Args:
         run: the directory, with `config.yaml`, results (`.nc`) and figures (`.png`).
         table: the results as text.
+        title: of the page; by default the components of the configuration.
 
     Returns:
         The path of the report.
@@ -45,7 +46,8 @@ def write_report(run: str | Path, table: str) -> Path:
     except OSError as error:
         raise DataError(f"`{run}` has no `config.yaml`; give the directory of a run.") from error
     header = [line[2:] for line in configuration.splitlines() if line.startswith("# ")]
-    body = [f"<h1>{html.escape(_title(folder, configuration))}</h1>"]
+    heading = html.escape(f"gmmdyn: {title or _components(folder, configuration)}")
+    body = [f"<h1>{heading}</h1>"]
     body += [f"<p>{html.escape(line)}</p>" for line in header]
     body += ["<h2>Results</h2>", f"<pre>{html.escape(table)}</pre>"]
     for figure in sorted(folder.glob("*.png")):
@@ -55,29 +57,27 @@ def write_report(run: str | Path, table: str) -> Path:
             f"<h2>{html.escape(name.capitalize())}</h2>",
             f'<img alt="{html.escape(name)}" src="data:image/png;base64,{data}">',
         ]
-    for source, title in _TITLES.items():
+    for source, name in _TITLES.items():
         path = folder / f"{source}.nc"
         if path.is_file():
             metadata = Trajectory.load(path).metadata
-            body += [f"<h2>{title}</h2>", _rows(metadata)]
+            body += [f"<h2>{name}</h2>", _rows(metadata)]
     body += ["<h2>Configuration</h2>", f"<pre>{html.escape(configuration)}</pre>"]
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f"<title>{html.escape(_title(folder, configuration))}</title>\n"
+        f"<title>{heading}</title>\n"
         f"<style>{_STYLE}</style></head>\n<body>\n" + "\n".join(body) + "\n</body></html>\n"
     )
     return write_text(folder / "report.html", page)
 
 
-def _title(folder: Path, configuration: str) -> str:
+def _components(folder: Path, configuration: str) -> str:
     from gmmdyn.experiment.yaml_text import read_yaml
 
     values = read_yaml(configuration, f"`{folder / 'config.yaml'}`")
     sections = values if isinstance(values, Mapping) else {}
     names = [(sections.get(key) or {}).get("name") for key in ("data_model", "network", "theory")]
-    if "random_features" in sections:
-        names = ["analytic errors of random features"]
-    return "gmmdyn: " + " · ".join(str(name) for name in names if name)
+    return " · ".join(str(name) for name in names if name)
 
 
 def _rows(metadata: Mapping[str, Any]) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmdyn import checks, sweep
-from gmmdyn.cli import run_directory as places
+from gmmdyn.cli import directory as places
 from gmmdyn.cli.arguments import Arguments
+from gmmdyn.cli.command import Command
 from gmmdyn.cli.console import say
 from gmmdyn.cli.overrides import configured
 from gmmdyn.errors import ConfigError, ConvergenceError, OutputError
@@ -23,17 +24,18 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def run_sweep(arguments: Arguments) -> None:
+def run_sweep(command: Command, arguments: Arguments) -> None:
     """Sweep, and write one directory; one that holds the same sweep is gone on with.
 
     Args:
-        arguments: the words after the command.
+        command: `sweep`.
+        arguments: the words after it.
 
     Raises:
         GmmdynError: if the input is bad, the workers die or every point failed.
         KeyboardInterrupt: if it is interrupted; the message says what is left.
     """
-    configuration = configured("sweep", arguments)
+    configuration = configured(command, arguments, figures=False)
     if configuration is None:
         return
     configuration = replace(configuration.resolved(), figures={})
@@ -43,8 +45,7 @@ def run_sweep(arguments: Arguments) -> None:
     if run == "solve" and configuration.theory is None:
         raise ConfigError("the configuration has no `theory`; give `--theory.name`.")
     workers = arguments.last("--workers")
-    output = arguments.last("--output")
-    target = Path(output) if output else places.default_target(arguments.positional[0])
+    target = places.target_of(arguments)
     record = {"run": run, "over": over, "configuration": configuration.to_mapping()}
     _claim(target, write_yaml(record), "--overwrite" in arguments.flags)
     try:

@@ -58,13 +58,12 @@ class Comparison:
         check_same_experiment(self.simulated.metadata, self.predicted.metadata)
         if not self.names:
             raise IncompatibleError("`simulated` and `predicted` have no curve in common.")
-        for name in (n for n in self.names if CURVES[n]):
-            count = len(CURVES[name])
-            ours, theirs = (t[name].shape[-count:] for t in (self.simulated, self.predicted))
+        for name in self.names:
+            ours, theirs = (_sizes(each, name) for each in (self.simulated, self.predicted))
             if ours != theirs:
                 raise ShapeError(
-                    f"`{name}` of `simulated` has units and clusters {ours} but that of "
-                    f"`predicted` has {theirs}; compare runs of one experiment."
+                    f"`{name}` of `simulated` has the dimensions {ours} but that of `predicted` "
+                    f"has {theirs}; compare runs of one experiment."
                 )
         if self.times.size == 0:
             raise RangeError(
@@ -82,13 +81,16 @@ class Comparison:
     def names(self) -> tuple[str, ...]:
         """The curves that both have, or that the simulation has if there is no prediction.
 
+        Those of one's own stand last.
+
         A `tie_rate` that one of them leaves out is 0, and counts as one that it has.
         """
         both = [t for t in (self.simulated, self.predicted) if t is not None]
-        shared = {n for n in CURVES if all(n in t.curves for t in both)}
+        every = dict.fromkeys((*CURVES, *self.simulated.curves))
+        shared = {n for n in every if all(n in t.curves for t in both)}
         if "classification_error" in shared and any("tie_rate" in t.curves for t in both):
             shared.add("tie_rate")
-        return tuple(n for n in CURVES if n in shared)
+        return tuple(n for n in every if n in shared)
 
     @property
     def times(self) -> np.ndarray:
@@ -289,6 +291,12 @@ class Comparison:
         from gmmdyn.plot import plot_order_parameters
 
         return plot_order_parameters(self, path, time_unit)
+
+
+def _sizes(trajectory: Trajectory, name: str) -> dict[str, int]:
+    """Return the sizes of the dimensions of a curve by their names."""
+    dims = trajectory.dimensions.get(name, ())  # none of a tie rate that was left out
+    return dict(zip(dims[::-1], trajectory[name].shape[::-1], strict=False)) if dims else {}
 
 
 def compare(simulated: Trajectory, predicted: Trajectory | None = None) -> Comparison:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, final
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.gaussian import bayes
 from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.labels import classes_of, outputs_of
+from gmmdyn.trajectory.curve import Curve
 from gmmdyn.trajectory.estimate import Estimate
 from gmmdyn.trajectory.order_parameters import OrderParameters
 
@@ -54,6 +56,26 @@ class DataModel(Component, abc.ABC):
         Returns:
             `n` points, on the device of the buffers.
         """
+
+    def measure(
+        self, first_layer: Tensor, readout: Tensor, bias: Tensor | None = None
+    ) -> Mapping[str, Curve]:
+        """Measure overlaps of one's own in a two-layer network; by default there are none.
+
+        A simulation records them at its recording times, for every replica, beside the errors and
+        order parameters. Called for finite weights only, with no gradients. Engines that hold no
+        first layer refuse a data model that overrides this.
+
+        Args:
+            first_layer: shape `(K, D)`, on the device of the run.
+            readout: shape `(K,)`.
+            bias: shape `(K,)`, or None.
+
+        Returns:
+            By name a `Curve` whose values have the dimensions that it names and no others; the same
+            names and shapes whatever the weights.
+        """
+        return {}
 
 
 class PrincipalAxes(NamedTuple):

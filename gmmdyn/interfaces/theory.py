@@ -137,6 +137,20 @@ class Theory(Component, abc.ABC):
             IncompatibleError: as `check`.
         """
 
+    @classmethod
+    def remarks(cls, predicted: Trajectory) -> list[str]:
+        """Say in words what is known of a prediction besides its curves; by default nothing.
+
+        The program prints it below the numbers, and the report has it.
+
+        Args:
+            predicted: by this theory; it may have been saved and loaded.
+
+        Returns:
+            Lines of text.
+        """
+        return []
+
 
 def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
     """Return a method of a theory that refuses what it does not describe before it does anything.

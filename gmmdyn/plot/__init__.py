@@ -1,19 +1,17 @@
 """Figures of trajectories and comparisons; the only place that imports matplotlib.
 
 Figures belong to no window and to no global state of pyplot: they are returned, and written to a
-file if a path is given.
+file if a path is given. Plugins add figures of their own, which are names of this package too:
+entry points of the group `gmmdyn.plot`.
 """
 
 from __future__ import annotations
 
 from matplotlib.figure import Figure as Figure
 
+from gmmdyn import lazily
 from gmmdyn.plot.curves import plot_errors as plot_errors
 from gmmdyn.plot.curves import plot_trajectory as plot_trajectory
-from gmmdyn.plot.feature_errors import plot_error_against_noise as plot_error_against_noise
-from gmmdyn.plot.feature_errors import plot_feature_errors as plot_feature_errors
-from gmmdyn.plot.feature_space import plot_feature_space as plot_feature_space
-from gmmdyn.plot.fixed_points import plot_fixed_points as plot_fixed_points
 from gmmdyn.plot.order_parameters import plot_order_parameters as plot_order_parameters
 from gmmdyn.plot.plane import animate_plane as animate_plane
 from gmmdyn.plot.plane import plot_plane as plot_plane
@@ -23,14 +21,12 @@ from gmmdyn.plot.sweeps import plot_sweep as plot_sweep
 __all__ = [
     "Figure",
     "animate_plane",
-    "plot_error_against_noise",
     "plot_errors",
-    "plot_feature_errors",
-    "plot_feature_space",
-    "plot_fixed_points",
     "plot_order_parameters",
     "plot_plane",
     "plot_sweep",
     "plot_trajectory",
     "save_figure",
 ]
+
+__getattr__ = lazily(__name__, {}, "gmmdyn.plot")

@@ -13,17 +13,14 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from gmmdyn.errors import RangeError
 from gmmdyn.plot import style
 from gmmdyn.plot.subject import SideBySide
-from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory import CURVES, Trajectory
 from gmmdyn.trajectory.estimate import Estimate
 from gmmdyn.trajectory.time_units import in_unit
 
-LABELS = {
-    "pmse": r"pmse  $\frac{1}{2}\,\langle (y - \varphi)^2 \rangle$",
-    "classification_error": "classification error",
-}
-
+MOST_COLUMNS = 3  # of panels
 MOST_DECADES = 1e8  # a prediction of 1e-80 would flatten all that can be measured
 
 
@@ -42,10 +39,10 @@ def plot_errors(
         as a dashed line; a band is the integration error of the theory, where it is wider than the
         line. An error that spans more than a decade has a logarithmic axis. What is 0
         has no place on a logarithmic axis and is left out: t = 0, and errors that no test point
-        showed.
+        showed. A curve of one's own that has one number a time has a panel too.
 
     Raises:
-        RangeError: if the ending of `path` or `time_unit` is unknown.
+        RangeError: if there is no such curve, or the ending of `path` or `time_unit` is unknown.
         OutputError: if it cannot be written.
     """
     parts = comparison.simulated, comparison.predicted, comparison.bayes_error
@@ -55,7 +52,7 @@ def plot_errors(
 def plot_trajectory(
     trajectory: Trajectory, path: str | Path | None = None, time_unit: str = "t"
 ) -> Figure:
-    """Draw the errors of one trajectory.
+    """Draw the errors of one trajectory, and curves of one's own of one number a time.
 
     Args:
         trajectory: a simulation or a prediction.
@@ -66,7 +63,8 @@ def plot_trajectory(
         A figure as that of `plot_errors`.
 
     Raises:
-        RangeError: if no time is finite, as for a fixed point, or the ending of `path` is unknown.
+        RangeError: if no time is finite, as for a fixed point, there is no such curve, or the
+            ending of `path` is unknown.
         OutputError: if it cannot be written.
     """
     bayes_error = trajectory.bayes_error
@@ -87,12 +85,16 @@ def _plot(
     )
     drawn = [t for t in (simulated, predicted) if t is not None]
     logarithmic = style.time_is_logarithmic(*drawn)
-    names = [name for name in LABELS if any(name in t.curves for t in drawn)]
+    names = _drawn_curves(drawn)
+    columns = 2 if len(names) == 4 else min(len(names), MOST_COLUMNS)
+    rows = -(-len(names) // columns)
     with mpl.rc_context(style.RC):
-        figure = style.new_figure(4.6 * len(names), 4.1)
-        panels = figure.subplots(1, len(names), squeeze=False)[0]
+        figure = style.new_figure(4.6 * columns, 4.1 * rows)
+        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axes in panels[len(names) :]:
+            axes.remove()
         handles: list[Any] = []  # artists and containers; matplotlib's types allow no containers
-        for name, axes in zip(names, panels, strict=True):
+        for name, axes in zip(names, panels, strict=False):
             if simulated is not None and name in simulated.curves:
                 handles.append(_draw_points(axes, simulated, name, logarithmic))
             if predicted is not None and name in predicted.curves:
@@ -103,7 +105,7 @@ def _plot(
                 handles.append(_draw_bayes(axes, bayes_error.value))
             if predicted is not None and name in predicted.curves:
                 handles += _draw_integration_error(axes, predicted, name, logarithmic)
-            axes.set_ylabel(LABELS[name])
+            axes.set_ylabel(style.label_of(name))
             style.label_time(axes, logarithmic, time_unit)
         figure.suptitle(style.title_of(drawn[0], simulated))
         entries = {str(handle.get_label()): handle for handle in handles}
@@ -111,6 +113,21 @@ def _plot(
     if path is not None:
         style.save_figure(figure, path)
     return figure
+
+
+def _drawn_curves(drawn: list[Trajectory]) -> list[str]:
+    """Return the errors, and the curves of one's own that have one number a time."""
+    own = [
+        name
+        for trajectory in drawn
+        for name, dims in trajectory.dimensions.items()
+        if name not in CURVES and not dims
+    ]
+    known = [name for name in style.LABELS if any(name in t.curves for t in drawn)]
+    names = list(dict.fromkeys([*known, *own]))
+    if not names:
+        raise RangeError("the trajectory has no error and no other curve of one number a time.")
+    return names
 
 
 def _draw_points(
@@ -167,9 +184,11 @@ def _draw_integration_error(
 
 
 def _scale(axes: Axes, curves: list[np.ndarray]) -> None:
-    """Make the axis logarithmic if the values span more than a decade."""
+    """Make the axis logarithmic if the values, none negative, span more than a decade."""
     values = np.concatenate([curve.ravel() for curve in curves])
     positive = values[np.isfinite(values) & (values > 0)]
+    if (values < 0).any():
+        return
     if positive.size and positive.max() > 10 * positive.min():
         style.logarithmic_axis(axes, "y")
         axes.set_ylim(bottom=max(axes.get_ylim()[0], positive.max() / MOST_DECADES))

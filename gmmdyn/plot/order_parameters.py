@@ -14,13 +14,14 @@ from matplotlib.lines import Line2D
 from gmmdyn.errors import RangeError
 from gmmdyn.plot import style
 from gmmdyn.plot.subject import SideBySide, pair_of
-from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory import CURVES, Trajectory
 from gmmdyn.trajectory.time_units import in_unit
 from gmmdyn.trajectory.times import logarithmic_choice
 
 MOST_CURVES = 120  # in one panel, evenly chosen among more
 MOST_POINTS = 16  # on one curve, evenly chosen on the logarithmic axis
 MOST_ENTRIES = 12  # of a legend
+_SYMBOLS = {"unit": " $k$", "cluster": r" $\alpha$"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class _Panel:
         curve: the key in the trajectory.
         index: of the entries, one array for each dimension after time.
         colour: unit or cluster of each entry.
-        by: which of the two it is.
+        by: which of the two it is, or the first dimension of a curve of one's own.
     """
 
     label: str
@@ -60,7 +61,8 @@ def plot_order_parameters(
         One panel each for the diagonal of Q, its upper triangle, R, v and b: simulation as points
         with the standard error over replicas, theory as lines. R is coloured by cluster, the others
         by hidden unit (the triangle by the lower of its two). Units and clusters are numbered from
-        0, as in the arrays. Of very many entries some are drawn, evenly chosen.
+        0, as in the arrays. Of very many entries some are drawn, evenly chosen. A curve of one's
+        own that has dimensions has a panel too, coloured by the first of them.
 
     Raises:
         RangeError: if no order parameters were recorded, no time is finite, or the ending of
@@ -105,6 +107,10 @@ def _panels(trajectory: Trajectory) -> list[_Panel]:
         if name in trajectory.curves:
             units = np.arange(trajectory[name].shape[-1])
             panels.append(_Panel(f"${name}_k$", name, (units,), units, "unit"))
+    for name, dims in trajectory.dimensions.items():
+        if name not in CURVES and dims:
+            index = tuple(i.ravel() for i in np.indices(trajectory[name].shape[-len(dims) :]))
+            panels.append(_Panel(style.label_of(name), name, index, index[0], dims[0]))
     if not panels:
         raise RangeError("the trajectory has no order parameters; it recorded errors only.")
     return panels
@@ -164,12 +170,10 @@ def _legend(
         handles.append(Line2D([], [], label="simulation", color="0.3", marker="o", linestyle=""))
     if predicted is not None:
         handles.append(Line2D([], [], label="theory", color="0.3"))
-    for by, symbol in (("unit", "k"), ("cluster", r"\alpha")):
+    for by in dict.fromkeys(panel.by for panel in panels):
         sizes = [int(panel.colour.max()) + 1 for panel in panels if panel.by == by]
-        if not sizes:
-            continue
         hues = style.colours(max(sizes))
-        handles.append(Line2D([], [], label=f"\n{by} ${symbol}$", linestyle=""))
+        handles.append(Line2D([], [], label=f"\n{by}{_SYMBOLS.get(by, '')}", linestyle=""))
         shown = np.linspace(0, len(hues) - 1, min(len(hues), MOST_ENTRIES)).round().astype(int)
         handles.extend(
             Line2D([], [], label=str(i), color=hues[i], marker="s", markersize=7, linestyle="")

@@ -36,6 +36,11 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text
 }
 DPI = 150
+# Curves that have a panel of their own in figures of errors, and what stands at its axis.
+LABELS = {
+    "pmse": r"pmse  $\frac{1}{2}\,\langle (y - \varphi)^2 \rangle$",
+    "classification_error": "classification error",
+}
 
 # Okabe and Ito, "Color universal design", 2008, without the yellow that vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -70,6 +75,18 @@ def colours(count: int) -> list[str]:
         return list(PALETTE[:count])
     steps = mpl.colormaps["viridis"](np.linspace(0, 0.93, count))
     return [mpl.colors.to_hex(step) for step in steps]
+
+
+def label_of(name: str) -> str:
+    """Return what stands at the axis of a curve.
+
+    Args:
+        name: of the curve.
+
+    Returns:
+        The label; of a curve of one's own its name in words.
+    """
+    return LABELS.get(name, name.replace("_", " "))
 
 
 def on_axis(trajectory: Trajectory, logarithmic: bool) -> np.ndarray:

@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from gmmdyn import checks
 from gmmdyn.errors import RangeError
 from gmmdyn.plot import style
-from gmmdyn.plot.curves import LABELS
 from gmmdyn.sweeping.dataset import final_values
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def plot_sweep(
     rest = [name for name in names if name != across]
     if rest and y is not None:
         checks.choice("y", y, rest)
-    drawn = [name for name in LABELS if name in dataset]
+    drawn = [name for name in style.LABELS if name in dataset]
     with mpl.rc_context(style.RC):
         figure = style.new_figure(5.2 * len(drawn), 4.2)
         panels = figure.subplots(1, len(drawn), squeeze=False)[0]
@@ -64,7 +63,7 @@ def plot_sweep(
                 _heat_map(figure, axes, final.transpose(rest[0], across), name)
             else:
                 _curve(axes, final)
-                axes.set_ylabel(LABELS[name])
+                axes.set_ylabel(style.LABELS[name])
         figure.suptitle(_title(dataset))
     if path is not None:
         style.save_figure(figure, path)
@@ -78,7 +77,7 @@ def _heat_map(figure: Figure, axes: Axes, values: xr.DataArray, name: str) -> No
     axes.set_facecolor("#bbbbbb")
     mesh = axes.pcolormesh(x, y, np.ma.masked_invalid(values.to_numpy()), cmap="viridis")
     bar = figure.colorbar(mesh, ax=axes)
-    bar.set_label(LABELS[name])
+    bar.set_label(style.LABELS[name])
     for which, label, logarithmic in (("x", horizontal, x_log), ("y", vertical, y_log)):
         axes.set(**{f"{which}label": label.replace("_", " ")})
         coordinate = values[label]

@@ -1,15 +1,18 @@
 """Hooks that a plugin may implement: one for each kind of component.
 
-Each returns a mapping from a name in kebab-case to a class.
+Each returns a mapping from a name in kebab-case to a class. That for commands is
+`gmmdyn.cli.registered.gmmdyn_commands`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
+if TYPE_CHECKING:  # the command line reads this module before torch is imported
+    from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
 
 hookspec = HookspecMarker("gmmdyn")
 hookimpl = HookimplMarker("gmmdyn")

@@ -1,7 +1,8 @@
 """Find the components that installed plugins provide.
 
 Entry points of the group `gmmdyn` are the only road, for the plugins shipped with the package as
-for any other. They are read on the first call, not on import.
+for any other. They are read on the first call, not on import. Commands have a group of their own
+(`gmmdyn.cli.registered`), as the command line lists them before anything heavy is imported.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from importlib.metadata import Distribution, EntryPoint, distributions
-from typing import Any, Literal, NamedTuple
-
-import pluggy
+from importlib.metadata import distributions
+from typing import Any, Literal
 
 from gmmdyn import checks, interfaces
 from gmmdyn.errors import ArgumentError, PluginError, UnknownComponentError
 from gmmdyn.registry import hookspecs
+from gmmdyn.registry.entry_points import GROUP as GROUP
+from gmmdyn.registry.entry_points import Plugin as Plugin
+from gmmdyn.registry.entry_points import Registration as Registration
+from gmmdyn.registry.entry_points import discover as discover
+from gmmdyn.registry.entry_points import registered
 
-GROUP = "gmmdyn"
 Kind = Literal["activation", "data_model", "network", "integrator", "theory"]
 
 _HOOKS: Mapping[Kind, tuple[str, type[interfaces.Component]]] = {
@@ -31,66 +34,8 @@ _HOOKS: Mapping[Kind, tuple[str, type[interfaces.Component]]] = {
 KINDS: tuple[Kind, ...] = tuple(_HOOKS)
 
 
-class Registration(NamedTuple):
-    """One registered class and where it came from.
-
-    Attributes:
-        kind: the kind of component.
-        name: the name to ask for, in kebab-case.
-        cls: the class.
-        plugin: the name of the entry point.
-        distribution: the name of the installed distribution.
-        version: its version.
-    """
-
-    kind: Kind
-    name: str
-    cls: type[interfaces.Component]
-    plugin: str
-    distribution: str
-    version: str
-
-
-class Plugin(NamedTuple):
-    """An entry point and the distribution that declares it."""
-
-    entry_point: EntryPoint
-    distribution: str
-    version: str
-
-
-def discover(installed: Iterable[Distribution]) -> list[Plugin]:
-    """List the entry points of the group, one for each name.
-
-    Args:
-        installed: the distributions to look through.
-
-    Returns:
-        The plugins, by name.
-
-    Raises:
-        PluginError: if two distributions declare the same name: plain pluggy would silently take
-            one of them.
-    """
-    found: dict[str, Plugin] = {}
-    for distribution in installed:
-        for entry in distribution.entry_points:
-            if entry.group != GROUP:
-                continue
-            plugin = Plugin(entry, distribution.metadata["Name"], distribution.version)
-            earlier = found.get(entry.name)
-            # The same distribution is listed twice when its folder is twice on sys.path.
-            if earlier is not None and earlier != plugin:
-                raise PluginError(
-                    f"the plugin name `{entry.name}` is declared by both "
-                    f"`{earlier.distribution}` and `{plugin.distribution}`; uninstall one of them."
-                )
-            found[entry.name] = plugin
-    return [found[name] for name in sorted(found)]
-
-
 def collect(plugins: Iterable[Plugin]) -> dict[tuple[Kind, str], Registration]:
-    """Load plugins and take down what they register.
+    """Load plugins and take down the components that they register.
 
     Args:
         plugins: what `discover` returned.
@@ -99,53 +44,9 @@ def collect(plugins: Iterable[Plugin]) -> dict[tuple[Kind, str], Registration]:
         Registrations by kind and name.
 
     Raises:
-        PluginError: if a plugin cannot be loaded, has a misspelt hook, or registers a duplicate
-            name, an abstract class, or something that is no class of that kind. One broken
-            plugin stops the look-up of all: a result must not depend on which plugins
-            happened to load.
+        PluginError: as `gmmdyn.registry.entry_points.registered`, and if there is no component.
     """
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    by_name = {plugin.entry_point.name: plugin for plugin in plugins}
-    for name, plugin in by_name.items():
-        try:
-            manager.register(plugin.entry_point.load(), name=name)
-        except Exception as error:  # whatever the import of foreign code may raise
-            raise PluginError(
-                f"the plugin `{name}` of `{plugin.distribution}` cannot be loaded: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(
-            f"a plugin implements a hook that does not exist ({error}); "
-            f"there are: {', '.join(hook for hook, _ in _HOOKS.values())}."
-        ) from None
-    found: dict[tuple[Kind, str], Registration] = {}
-    for kind, (hook_name, interface) in _HOOKS.items():
-        for implementation in getattr(manager.hook, hook_name).get_hookimpls():
-            plugin = by_name[implementation.plugin_name]
-            try:
-                classes = dict(implementation.function())
-            except Exception as error:  # foreign code again
-                raise PluginError(
-                    f"the hook `{hook_name}` of `{plugin.distribution}` failed: "
-                    f"{type(error).__name__}: {error}"
-                ) from error
-            for name, cls in classes.items():
-                whose = f"`{plugin.distribution}` registers the {kind} `{name}`"
-                if not (isinstance(cls, type) and issubclass(cls, interface)):
-                    raise PluginError(f"{whose}, which is no subclass of {interface.__name__}.")
-                if inspect.isabstract(cls):
-                    missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-                    raise PluginError(f"{whose}, whose class is abstract; it lacks: {missing}.")
-                if (kind, name) in found:
-                    other = found[kind, name].distribution
-                    raise PluginError(f"{whose}, which `{other}` has registered already.")
-                found[kind, name] = Registration(
-                    kind, name, cls, implementation.plugin_name, plugin.distribution, plugin.version
-                )
+    found = registered(plugins, hookspecs, _HOOKS)
     if not found:
         raise PluginError(
             "no plugin is installed, not even the built-in ones: gmmdyn runs from a folder that "

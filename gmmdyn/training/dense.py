@@ -16,13 +16,14 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
 from gmmdyn.training.engine import Observer, copies
-from gmmdyn.training.evaluation import Weights, measure_weights
+from gmmdyn.training.evaluation import Weights, measure_own, measure_weights
 from gmmdyn.training.rule.blocked import CHUNK
 from gmmdyn.training.rule.loop import CompiledLoop
 from gmmdyn.training.rule.rule import Rule
 from gmmdyn.training.samples import Samples
 from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
 from gmmdyn.training.weight_engine import WeightEngine
+from gmmdyn.trajectory import Curve
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
 _BLOCK_NUMBERS = 2**23
@@ -60,6 +61,7 @@ class DenseEngine(WeightEngine):
     """
 
     name = "dense"
+    has_first_layer = True
     describes = frozenset(
         {"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"}
     )
@@ -141,18 +143,16 @@ class DenseEngine(WeightEngine):
         """Return the inputs."""
         return inputs
 
-    def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
+    def measure(
+        self, step: int, replicas: range, test_size: int
+    ) -> Mapping[str, np.ndarray | Curve]:
         """Measure some replicas; see `Engine.measure`."""
         numbers = self.numbers(replicas)
         seeds = [stream_seed(self.seed, TEST_SET, number, step) for number in numbers]
-        return measure_weights(
-            self.data_model,
-            self.activation,
-            self.weights(replicas),
-            seeds,
-            test_size,
-            self.algorithm.loss_function,
-        )
+        weights, loss = self.weights(replicas), self.algorithm.loss_function
+        parts = self.data_model, self.activation, weights
+        known = measure_weights(*parts, seeds, test_size, loss)
+        return {**known, **measure_own(self.data_model, weights)}
 
     def _advance_group(
         self, group: range, segment: Segment, stops: Sequence[int], observe: Observer

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import DataModel, Network
 from gmmdyn.training.stream import Segment
+from gmmdyn.trajectory import Curve
 
 # Called with the number of updates done and the replicas that are there; from several threads at
 # once, each with other replicas.
@@ -60,6 +61,8 @@ class Engine(nn.Module, abc.ABC):
         name: what `Experiment.simulate` calls it.
         describes: the `OnlineSGD.variations` that it simulates; it refuses all others.
         several_outputs: whether it simulates networks of several outputs.
+        has_first_layer: whether it measures what `DataModel.measure` does with one; others refuse
+            a data model that overrides it.
         accelerator: what `Experiment.simulate` runs it on unless told, as Lightning's trainer
             names it.
         dim: the input dimension `D`: one unit of time is `D` updates.
@@ -70,6 +73,7 @@ class Engine(nn.Module, abc.ABC):
     name: ClassVar[str]
     describes: ClassVar[frozenset[str]] = frozenset()
     several_outputs: ClassVar[bool] = False
+    has_first_layer: ClassVar[bool] = False
     accelerator: ClassVar[str] = "auto"
     first_replica: int = 0
     _total: int | None = None
@@ -137,6 +141,9 @@ class Engine(nn.Module, abc.ABC):
         if network.outputs > 1 and not cls.several_outputs:
             return f"simulates networks of one output, and this one has {network.outputs}"
         reason = algorithm.undescribed(cls.describes)
+        if not cls.has_first_layer and type(data_model).measure is not DataModel.measure:
+            owner = type(data_model).__name__
+            return f"has no first layer that `{owner}.measure` could measure"
         return cls.obstacle_of_parts(data_model, network, algorithm) if reason is None else reason
 
     @classmethod
@@ -178,7 +185,9 @@ class Engine(nn.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
+    def measure(
+        self, step: int, replicas: range, test_size: int
+    ) -> Mapping[str, np.ndarray | Curve]:
         """Measure some replicas as they are now.
 
         Args:
@@ -188,5 +197,5 @@ class Engine(nn.Module, abc.ABC):
 
         Returns:
             Curves of a trajectory at one time by name, each of shape `(len(replicas), ...)`; NaN
-            where the state is not finite.
+            where the state is not finite. Those that not every trajectory knows are `Curve`s.
         """

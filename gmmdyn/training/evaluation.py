@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from gmmdyn.algorithm.losses import SQUARE, Loss
+from gmmdyn.errors import ShapeError
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture
 from gmmdyn.linalg import covariance_factor
+from gmmdyn.trajectory import CURVES, Curve, Trajectory
 from gmmdyn.trajectory.order_parameters import OrderParameters
 
 # Local fields drawn at once on a GPU.
@@ -198,6 +200,48 @@ def measure_weights(
                 data_model, *one, activation, test_size, generator, loss
             )
     return curves | _curves_of(errors, loss)
+
+
+@torch.no_grad()
+def measure_own(data_model: DataModel, weights: Weights) -> dict[str, Curve]:
+    """Measure what a data model does besides errors and order parameters.
+
+    Args:
+        data_model: what the networks learn.
+        weights: of N networks.
+
+    Returns:
+        By name curves at one time, the axis of networks first; NaN where weights are not finite.
+
+    Raises:
+        ShapeError: if `DataModel.measure` returns no `Curve`, one with further axes, or one of a
+            name that cannot be.
+    """
+    found: dict[str, Curve] = {}
+    for index in range(len(weights.readout)):
+        one = weights.of(index)
+        if not bool(torch.isfinite(one.first_layer.sum() + one.readout.sum())):
+            continue
+        for name, curve in data_model.measure(*one).items():
+            if not isinstance(curve, Curve) or curve.values.ndim != len(curve.dims):
+                raise ShapeError(
+                    f"`{type(data_model).__name__}.measure` returns `{name}`, which is no `Curve` "
+                    "with a name for each of its axes; give `gd.Curve(array, dims)`."
+                )
+            if name in CURVES:
+                raise ShapeError(
+                    f"`{type(data_model).__name__}.measure` returns `{name}`, which is the name "
+                    "of another curve; give it a name of its own."
+                )
+            if name not in found:
+                shape = (len(weights.readout), *curve.values.shape)
+                found[name] = Curve(np.full(shape, np.nan), curve.dims)
+            found[name].values[index] = curve.values
+    # Before hours of work, not after.
+    Trajectory(
+        np.zeros(1), {n: Curve(c.values[None], c.dims) for n, c in found.items()}, "simulation"
+    )
+    return found
 
 
 def measure_order_parameters(

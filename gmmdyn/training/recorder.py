@@ -15,7 +15,7 @@ from gmmdyn.training.callbacks import why_stopped
 from gmmdyn.training.distributed import gathered
 from gmmdyn.training.engine import Engine
 from gmmdyn.training.stream import Segment
-from gmmdyn.trajectory import Source, Trajectory
+from gmmdyn.trajectory import Curve, Source, Trajectory
 
 
 @final
@@ -42,6 +42,7 @@ class Recorder(pl.Callback):
         self._test_size = test_size
         self._curves: dict[str, np.ndarray] = {}
         self._everything: dict[str, np.ndarray] = {}
+        self._dimensions: dict[str, tuple[str, ...]] = {}  # of curves of one's own
         self._done = 0
         # How many rows were logged in this fit, and how many all callbacks have heard of.
         self._logged = self._announced = 0
@@ -83,7 +84,10 @@ class Recorder(pl.Callback):
         row = self._steps.index(step)
         curves = self._engine.measure(step, replicas, self._test_size)
         with self._lock:
-            for name, value in curves.items():
+            for name, curve in curves.items():
+                value = curve.values if isinstance(curve, Curve) else curve
+                if isinstance(curve, Curve):
+                    self._dimensions[name] = curve.dims
                 self._row(name, value)[row, replicas.start : replicas.stop] = value
             self._seen[row] = self._seen.get(row, 0) + len(replicas)
             if self._seen[row] == self._engine.replicas:
@@ -123,7 +127,7 @@ class Recorder(pl.Callback):
         times = np.array(self._steps[:count]) / self._engine.dim
         kept = {name: value[:count].copy() for name, value in curves.items()}
         about = {**metadata, "stopped_early": self._stopped_early}
-        return Trajectory(times, kept, source, metadata=about)
+        return Trajectory(times, kept, source, metadata=about, dimensions=self._dimensions)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the initial weights, unless the run was resumed (Lightning's hook)."""
@@ -214,6 +218,7 @@ class Recorder(pl.Callback):
         return {
             "steps": self._steps[: self._done],
             "curves": curves,
+            "dimensions": self._dimensions,
             "announced": self._announced,
         }
 
@@ -234,6 +239,7 @@ class Recorder(pl.Callback):
             )
         self._done = len(steps)
         self._announced = state_dict["announced"]
+        self._dimensions = dict(state_dict.get("dimensions", {}))
         here = self._engine.numbers(range(self._engine.replicas))
         part = slice(here.start, here.stop) if self._engine.divided else slice(None)
         for name, value in state_dict["curves"].items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,31 +11,26 @@ import numpy as np
 import torch
 
 from gmmdyn import checks
-from gmmdyn.errors import DataError, RangeError, ShapeError, UnknownCurveError
+from gmmdyn.errors import RangeError, ShapeError
+from gmmdyn.trajectory.by_name import CurvesByName
+from gmmdyn.trajectory.curve import (
+    arrays_of,
+    check_own_names,
+    check_shapes,
+    dimensions_of,
+)
 from gmmdyn.trajectory.estimate import Estimate
 from gmmdyn.trajectory.order_parameters import OrderParameters
-from gmmdyn.trajectory.times import TIME, span
+from gmmdyn.trajectory.times import span
 
 if TYPE_CHECKING:
     import xarray as xr
 
 Source = Literal["simulation", "theory"]
 
-# name -> dimensions after time and replica
-CURVES: Mapping[str, tuple[str, ...]] = {
-    "pmse": (),
-    "classification_error": (),
-    "tie_rate": (),
-    "loss": (),
-    "Q": ("unit", "unit_"),
-    "R": ("cluster", "unit"),
-    "v": ("unit",),
-    "b": ("unit",),
-}
-
 
 @dataclass(frozen=True, repr=False)
-class Trajectory:
+class Trajectory(CurvesByName):
     r"""What a run measures or a theory predicts, on a grid of times.
 
     The one value handed from simulation and theory to comparison, plots and files. Every curve is a
@@ -48,25 +42,38 @@ class Trajectory:
         curves: by name: `pmse` (½E[(y − φ)²]), `classification_error` (P(yφ < 0) + ½P(φ = 0)),
             `tie_rate` (P(φ = 0); left out if it is 0 at all times) and, where it is not the square
             one, `loss` (E[ℓ]), shape `(T[, N])`; order parameters `Q` `(T[, N], K, K)`, `R`
-            `(T[, N], C, K)`, `v` and `b` `(T[, N], K)`.
+            `(T[, N], C, K)`, `v` and `b` `(T[, N], K)`. And curves of one's own, as
+            `Curve(array, dims)` with the names of the dimensions after time and replica, under any
+            other identifier that does not end in `_se`.
         source: whether it was simulated or predicted.
         errors: standard errors of curves, by name and of the shape of the curve: the integration
             error of a theory. Those of a simulation follow from its replicas.
         metadata: what is needed to run it again: configuration, seeds, versions, solver
             statistics. JSON types only. The Bayes error in it is computed when it is first read.
+        dimensions: names of the dimensions after time and replica, by curve; those of `Curve`s are
+            taken from them.
 
     The curves are attributes too: `trajectory.Q` is `trajectory["Q"]`.
 
     Raises:
-        ShapeError: if a curve does not fit the times, or is unknown.
+        ShapeError: if a curve does not fit the times or the other curves, has a name that cannot
+            be, or dimensions that nobody knows.
         RangeError: if the source is unknown.
+
+    Examples:
+        >>> import numpy as np
+        >>> import gmmdyn as gd
+        >>> own = {"overlap": gd.Curve(np.zeros((2, 3, 3)), ("class", "class_"))}
+        >>> gd.Trajectory(np.array([0.0, 1.0]), own, "theory").to_xarray().overlap.dims
+        ('time', 'class', 'class_')
     """
 
     times: np.ndarray
-    curves: Mapping[str, np.ndarray]
+    curves: Mapping[str, Any]  # arrays; `Curve`s become some
     source: Source
     errors: Mapping[str, np.ndarray] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times, dtype=np.float64)
@@ -74,102 +81,16 @@ class Trajectory:
         checks.choice("source", self.source, ("simulation", "theory"))
         if times.ndim != 1 or np.any(np.diff(times) < 0):
             raise ShapeError("`times` must be one axis of times that do not decrease.")
-        for name, group in (("curves", self.curves), ("errors", self.errors)):
-            arrays = {key: np.asarray(value, dtype=np.float64) for key, value in group.items()}
-            object.__setattr__(self, name, arrays)
-            for key, value in arrays.items():
-                if key not in CURVES:
-                    raise ShapeError(f"`{name}` has the unknown curve `{key}`.")
-                extra = value.ndim - 1 - len(CURVES[key])
-                if extra not in (0, 1) or value.shape[0] != times.size:
-                    raise ShapeError(
-                        f"the curve `{key}` has shape {value.shape}, which does not fit "
-                        f"{times.size} times."
-                    )
-        if "tie_rate" in self.curves and not np.any(self.curves["tie_rate"]):
-            for name in ("curves", "errors"):
-                group = {key: x for key, x in getattr(self, name).items() if key != "tie_rate"}
-                object.__setattr__(self, name, group)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Return one curve.
-
-        Args:
-            name: a key of `curves`; a `tie_rate` that was left out is 0 at all times.
-
-        Returns:
-            The array.
-
-        Raises:
-            RangeError: if there is none of that name.
-        """
-        if name == "tie_rate" and name not in self.curves and "classification_error" in self.curves:
-            return np.zeros_like(self.classification_error)
-        if name not in self.curves:
-            raise RangeError(f"no curve `{name}`; {checks.suggestion(name, self.curves)}")
-        return self.curves[name]
-
-    if not TYPE_CHECKING:  # types know which attributes there are
-
-        def __getattr__(self, name: str) -> Any:
-            """Refuse an attribute that there is none of, and say which curves there are.
-
-            Args:
-                name: what was asked for.
-
-            Raises:
-                UnknownCurveError: always.
-            """
-            # Without `curves` where a copy is being made.
-            near = checks.suggestion(name, self.__dict__.get("curves", {}))
-            raise UnknownCurveError(
-                f"this trajectory has no curve or other attribute `{name}`; {near}"
-            )
-
-    def _curve(self, name: str) -> np.ndarray:
-        if name not in self.curves:
-            raise UnknownCurveError(name)  # `__getattr__` says it
-        return self.curves[name]
-
-    @property
-    def pmse(self) -> np.ndarray:
-        """½E[(y − φ)²], shape `(T,)` or `(T, N)`."""
-        return self._curve("pmse")
-
-    @property
-    def classification_error(self) -> np.ndarray:
-        """P(yφ < 0) + ½P(φ = 0), shape `(T,)` or `(T, N)`."""
-        return self._curve("classification_error")
-
-    @property
-    def tie_rate(self) -> np.ndarray:
-        """P(φ = 0), shape `(T,)` or `(T, N)`; 0 where there is no such curve."""
-        return self["tie_rate"]
-
-    @property
-    def loss(self) -> np.ndarray:
-        """E[ℓ], shape `(T,)` or `(T, N)`; there is none for the square loss, where it is `pmse`."""
-        return self._curve("loss")
-
-    @property
-    def Q(self) -> np.ndarray:  # noqa: N802 # its name everywhere
-        """Overlaps of the weights, shape `(T, K, K)` or `(T, N, K, K)`."""
-        return self._curve("Q")
-
-    @property
-    def R(self) -> np.ndarray:  # noqa: N802
-        """Overlaps of means and weights, shape `(T, C, K)` or `(T, N, C, K)`."""
-        return self._curve("R")
-
-    @property
-    def v(self) -> np.ndarray:
-        """The second layer, shape `(T, K)` or `(T, N, K)`."""
-        return self._curve("v")
-
-    @property
-    def b(self) -> np.ndarray:
-        """The first-layer bias, if there is one, shape `(T, K)` or `(T, N, K)`."""
-        return self._curve("b")
+        curves, errors = arrays_of(self.curves), arrays_of(self.errors)
+        dimensions = dimensions_of(self.curves, self.dimensions)
+        check_own_names(dimensions, {*dir(type(self)), *self.__dataclass_fields__})
+        check_shapes(curves, errors, dimensions, times.size)
+        if "tie_rate" in curves and not np.any(curves["tie_rate"]):
+            for group in (curves, errors, dimensions):
+                group.pop("tie_rate", None)
+        object.__setattr__(self, "curves", curves)
+        object.__setattr__(self, "errors", errors)
+        object.__setattr__(self, "dimensions", dimensions)
 
     @property
     def bayes_error(self) -> Estimate | None:
@@ -195,7 +116,7 @@ class Trajectory:
     def replicas(self) -> int | None:
         """How many independent runs there are, or None for a single curve."""
         for name, value in self.curves.items():
-            if value.ndim == 2 + len(CURVES[name]):
+            if value.ndim == 2 + len(self.dimensions[name]):
                 return int(value.shape[1])
         return None
 
@@ -268,23 +189,14 @@ class Trajectory:
         """Return a labelled dataset.
 
         Returns:
-            Variables by curve, dimensions `time`, `replica` (simulations), `cluster`, `unit`,
-            `unit_`; integration errors as `<curve>_se`; `source` and `metadata` (JSON) as
+            Variables by curve, dimensions `time`, `replica` (simulations), then those of
+            `dimensions`; integration errors as `<curve>_se`; `source` and `metadata` (JSON) as
             attributes, with the Bayes error, which takes a while where it has no closed form.
         """
-        import xarray as xr
+        from gmmdyn.trajectory.labelled import dataset_of
 
-        runs = ("replica",) if self.replicas is not None else ()
-        variables = {
-            name: (("time", *runs, *CURVES[name]), value) for name, value in self.curves.items()
-        }
-        for name, value in self.errors.items():
-            plain = value.ndim == 1 + len(CURVES[name])
-            variables[f"{name}_se"] = (("time", *(() if plain else runs), *CURVES[name]), value)
-        attributes = {"source": self.source, "metadata": json.dumps(dict(self.metadata))}
-        dataset = xr.Dataset(variables, coords={"time": self.times}, attrs=attributes)
-        dataset["time"].attrs["long_name"] = TIME
-        return dataset
+        about = {"source": self.source, "metadata": dict(self.metadata)}
+        return dataset_of(self.times, self.curves, self.errors, self.dimensions, about)
 
     def save(self, path: str | Path) -> Path:
         """Write a compressed NetCDF file, whole or not at all.
@@ -315,20 +227,6 @@ class Trajectory:
         Raises:
             DataError: if there is no such file or it is not one of ours.
         """
-        from gmmdyn.trajectory.files import read_netcdf
+        from gmmdyn.trajectory.labelled import loaded
 
-        dataset = read_netcdf(Path(path), "curves of a trajectory")
-        names = [str(name) for name in dataset.data_vars]
-        curves = {name: dataset[name].values for name in names if name in CURVES}
-        errors = {
-            name.removesuffix("_se"): dataset[name].values for name in names if name.endswith("_se")
-        }
-        try:
-            metadata = json.loads(dataset.attrs["metadata"])
-            source = dataset.attrs["source"]
-            return cls(dataset["time"].values, curves, source, errors, metadata)
-        except (KeyError, ValueError, TypeError) as error:
-            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
-            raise DataError(
-                f"`{path}` holds no curves of a trajectory saved by gmmdyn: {reason}."
-            ) from None
+        return loaded(Path(path), cls)

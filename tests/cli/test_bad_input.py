@@ -35,6 +35,14 @@ def refusal(words, capsys, status=2):
     return error
 
 
+def test_options_of_one_section_are_not_alike_because_they_begin_alike(capsys):
+    """`--algorithm.momentum` was once answered with `--algorithm.loss`."""
+    message = refusal(["solve", "xor", "--algorithm.momentum=0.9"], capsys)
+    assert "there is no option `--algorithm.momentum`; `--help` lists them." in message
+    message = refusal(["solve", "xor", "--algoritm.loss=square"], capsys)
+    assert "did you mean `--algorithm.loss`?" in message
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

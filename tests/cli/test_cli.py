@@ -6,6 +6,7 @@ import yaml
 
 from gmmdyn import Comparison, Trajectory, __version__, presets, registry
 from gmmdyn.cli import main
+from gmmdyn.cli.registered import plugin_commands
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.experiment.configuration import Configuration
 
@@ -185,7 +186,7 @@ def test_plugins_are_listed_with_their_origin(capsys):
     assert main(["plugins"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["NAME", "KIND", "CLASS", "DISTRIBUTION", "VERSION"]
-    assert len(lines) == len(registry.registrations())
+    assert len(lines) == len(registry.registrations()) + len(plugin_commands())
     row = next(line.split() for line in lines if line.startswith("xor "))
     assert row[:3] == ["xor", "data_model", "gmmdyn_mixtures.geometries.XOR"]
     assert row[3:] == ["gmmdyn", __version__]

@@ -35,7 +35,7 @@ def test_what_it_cannot_do_is_one_sentence(tmp_path, capsys):
     assert "isotropic" in capsys.readouterr().err
     words = ["compare", "xor", "--theory.name=state-evolution", f"--output={run}"]
     assert main(words) == 2
-    assert "use `gmmdyn fixed-point`" in capsys.readouterr().err
+    assert "use `gmmdyn solve`" in capsys.readouterr().err
     words = ["fixed-point", "xor", "--theory.method=damped", "--theory.max_evaluations=5"]
     assert main([*words, f"--output={run}"]) == 1
     assert "stopped at the residual" in capsys.readouterr().err

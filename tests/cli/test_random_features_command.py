@@ -10,9 +10,9 @@ import pytest
 import xarray as xr
 
 import gmmdyn as gd
+from gmmdyn import feature_errors
 from gmmdyn.cli import main
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.feature_errors import feature_errors
 
 
 def test_it_writes_one_directory_and_draws_it_again(tmp_path, capsys):

@@ -12,8 +12,8 @@ import pytest
 
 from gmmdyn import Trajectory
 from gmmdyn.errors import ConvergenceError
-from gmmdyn.fixed_points.branches import End, Point, between, walk
-from gmmdyn.fixed_points.symmetry import Symmetry
+from gmmdyn_ode.fixed_points.branches import End, Point, between, walk
+from gmmdyn_ode.fixed_points.symmetry import Symmetry
 
 ALONE = [Symmetry(np.arange(1), 1.0)]
 

@@ -11,10 +11,10 @@ import torch
 import gmmdyn as gd
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, RangeError, ShapeError
 from gmmdyn.experiment.configuration import Configuration
-from gmmdyn.fixed_points.symmetry import distance, symmetries
-from gmmdyn.fixed_points.table import table
 from gmmdyn.plot import plot_fixed_points
 from gmmdyn.trajectory.files import write_netcdf
+from gmmdyn_ode.fixed_points.symmetry import distance, symmetries
+from gmmdyn_ode.fixed_points.table import table
 
 
 def linear(decay=0.05, dim=100, hidden=1):

@@ -15,10 +15,10 @@ import pytest
 
 import gmmdyn as gd
 from gmmdyn.errors import ConvergenceError
-from gmmdyn.fixed_points.table import table
 from gmmdyn.interfaces import Theory
 from gmmdyn.plot import plot_fixed_points
 from gmmdyn.trajectory.files import write_netcdf
+from gmmdyn_ode.fixed_points.table import table
 
 CRITICAL = 0.1
 
@@ -69,7 +69,7 @@ class Pitchfork(Theory):
 @pytest.fixture(autouse=True)
 def theory(monkeypatch):
     monkeypatch.setattr(
-        "gmmdyn.fixed_points.source.build", lambda name, **options: Pitchfork(**options)
+        "gmmdyn_ode.fixed_points.source.build", lambda name, **options: Pitchfork(**options)
     )
     monkeypatch.setattr(Pitchfork, "solved", [])
 
@@ -220,7 +220,7 @@ def test_a_bar_counts_the_points(monkeypatch):
         yield lambda done, total: seen.append((done, total))
 
     for module in ("continuation", "multistart"):
-        monkeypatch.setattr(f"gmmdyn.fixed_points.{module}.point_bar", bar)
+        monkeypatch.setattr(f"gmmdyn_ode.fixed_points.{module}.point_bar", bar)
     follow([0.4, 0.2], progress=True)
     gd.find_fixed_points(experiment(), 2, progress=True)
     assert seen == [(0, 2), (1, 2), (2, 2)] * 2

@@ -43,12 +43,17 @@ def test_the_core_imports_no_plugin():
 def test_plugins_import_public_names_and_never_each_other():
     shared = {
         "checks",
+        "cli",
         "compiler",
         "errors",
+        "experiment",
         "interfaces",
         "linalg",
         "normal",
         "normal.compiled",
+        "plot",
+        "registry",
+        "sweeping",
         "trajectory.files",
     }
     public = {"gmmdyn", *(f"gmmdyn.{name}" for name in shared)}

@@ -11,10 +11,10 @@ import torch
 from mpl_toolkits.mplot3d import Axes3D
 
 import gmmdyn as gd
+from gmmdyn import feature_errors
 from gmmdyn.errors import RangeError, ShapeError
-from gmmdyn.feature_errors import feature_errors
 from gmmdyn.plot import plot_error_against_noise, plot_feature_errors, plot_feature_space
-from gmmdyn.plot.feature_space import _directions
+from gmmdyn_random_features.space_figure import _directions
 
 
 def small(**options):

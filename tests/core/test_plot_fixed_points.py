@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gmmdyn import Trajectory
-from gmmdyn.fixed_points.dataset import assemble
-from gmmdyn.fixed_points.kept import Entry
 from gmmdyn.plot import plot_fixed_points
+from gmmdyn_ode.fixed_points.dataset import assemble
+from gmmdyn_ode.fixed_points.kept import Entry
 
 
 def branch_of(*points):

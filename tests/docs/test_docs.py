@@ -14,9 +14,11 @@ import torch
 from pages import DOCS, ROOT, blocks, pages, run
 
 import gmmdyn as gd
-from gmmdyn import interfaces, registry, testing, training
-from gmmdyn.cli.commands import COMMANDS
+from gmmdyn import cli, interfaces, registry, testing, training
+from gmmdyn.cli.commands import commands
+from gmmdyn.cli.registered import collect as collect_commands
 from gmmdyn.registry import hookspecs
+from gmmdyn.registry.entry_points import discover, extensions
 
 REFERENCE = "\n".join(page.read_text() for page in sorted((DOCS / "reference").glob("*.md")))
 DIRECTIVES = set(re.findall(r"^::: ([\w.]+)$", REFERENCE, re.MULTILINE))
@@ -98,10 +100,42 @@ def test_every_hook_is_documented_with_its_signature():
 
 def test_every_command_is_documented():
     text = (DOCS / "reference/command-line.md").read_text()
-    for name, command in COMMANDS.items():
+    for name, command in commands().items():
         assert f"| `gmmdyn {name}" in text
         for option in command.options:
             assert f"`{option}" in text, option
+
+
+def test_the_hook_and_the_helpers_of_commands_are_in_the_reference():
+    assert "`gmmdyn_commands() -> Mapping[str, type[Command]]`" in REFERENCE
+    assert "gmmdyn.cli.registered.gmmdyn_commands" in DIRECTIVES
+    for name in cli._HOME:
+        assert f"gmmdyn.cli.{name}" in DIRECTIVES or (name.isupper() and f"`{name}`" in REFERENCE)
+
+
+@pytest.mark.parametrize("group", ["gmmdyn.functions", "gmmdyn.plot"])
+def test_every_function_that_a_built_in_plugin_adds_is_in_the_reference(group):
+    ours = extensions(group)
+    assert len(ours) > 2
+    for name, plugin in ours.items():
+        package = plugin.entry_point.value.partition(".")[0]
+        assert f"{package}.{name}" in DIRECTIVES
+
+
+def test_every_name_that_a_built_in_plugin_imports_is_in_the_reference():
+    """Of the parts of gmmdyn that commands and figures need."""
+    found = set()
+    for path in ROOT.glob("plugins/**/*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            if module in ("gmmdyn.experiment", "gmmdyn.sweeping", "gmmdyn.trajectory.files"):
+                found |= {f"{module}.{alias.name}" for alias in node.names}
+            elif module == "gmmdyn.plot":
+                found |= {f"gmmdyn.plot.{alias.name}" for alias in node.names}
+    public = {f"gmmdyn.experiment.{name}" for name in gd.__all__}
+    public.add("gmmdyn.experiment.Configuration")  # under the module that it is in
+    assert len(found) > 8
+    assert found - public <= DIRECTIVES
 
 
 def test_every_page_is_in_the_navigation():
@@ -151,6 +185,45 @@ def test_the_plugin_of_the_how_to_page_registers(tmp_path, monkeypatch):
     registration = found["activation", "softplus"]
     assert registration.distribution == "gmmdyn-softplus"
     testing.check_activation(registration.cls())
+
+
+def test_the_command_of_the_how_to_page_registers(tmp_path, monkeypatch, capsys):
+    page = DOCS / "how-to/add-a-command.md"
+    ((_, toml),) = blocks(page, "toml")
+    (module,) = [code for _, code in blocks(page, "python") if "hookimpl" in code]
+    project = tomllib.loads(toml)["project"]
+    ((group, ((entry, target),)),) = (
+        (group, entries.items()) for group, entries in project["entry-points"].items()
+    )
+    (tmp_path / f"{target}.py").write_text(module)
+    info = tmp_path / "gmmdyn_bayes-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry} = {target}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = collect_commands(discover([PathDistribution(info)], group))
+    monkeypatch.delitem(sys.modules, target)
+    monkeypatch.setattr("gmmdyn.cli.registered.plugin_commands", lambda: found)
+    monkeypatch.setattr("gmmdyn.cli.commands.plugin_commands", lambda: found)
+    run = str(tmp_path / "run")
+    assert cli.main(["--help"]) == 0
+    assert "Tabulate the Bayes error" in capsys.readouterr().out
+    assert (
+        cli.main(["bayes", "xor", "--data_model.dim=20", "--variances=0.1", "--output", run]) == 0
+    )
+    printed = capsys.readouterr().out
+    (tmp_path / "run/bayes.png").unlink()
+    assert cli.main(["plot", run]) == 0
+    assert capsys.readouterr().out == printed
+    assert (tmp_path / "run/bayes.png").is_file()
+    assert cli.main(["report", run]) == 0
+    assert "<h1>gmmdyn: Bayes errors</h1>" in (tmp_path / "run/report.html").read_text()
+    again = ["bayes", "xor", "--variances=0.2", "--output", run]
+    assert cli.main(again) == 2
+    assert "`--overwrite`" in capsys.readouterr().err
+    assert cli.main([*again, "--overwrite"]) == 0
+    assert cli.main(["bayes", "xor", "--variance=1"]) == 2
+    assert "did you mean `--data_model.variance`" in capsys.readouterr().err
 
 
 def test_the_readme_has_two_commands_for_a_fresh_machine():

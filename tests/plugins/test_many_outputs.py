@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from gmmdyn_ode.parameters import described
 from torch import nn
 
 import gmmdyn as gd
@@ -15,6 +14,7 @@ from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.interfaces import Fields, TwoLayerNetwork
 from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.matrix import MatrixDynamics
+from gmmdyn_ode.parameters import described
 from gmmdyn_ode.state import State
 
 CLASSES = torch.tensor([0, 1, 2, 0])

@@ -25,6 +25,7 @@ from gmmdyn_ode.state_evolution.residual import Equations, Field
 from gmmdyn_ode.state_evolution.roots import Root, anderson, damped, newton
 from gmmdyn_ode.state_evolution.search import Found, flowing, plain, polished
 from gmmdyn_ode.state_evolution.stability import stability_of
+from gmmdyn_ode.state_evolution.words import stability_in_words
 from gmmdyn_ode.theory import ODE
 
 _METHODS = ("flow", "newton", "anderson", "damped")
@@ -109,6 +110,15 @@ class StateEvolution(Theory):
                 "direction and cluster (isotropic); solve the theory `ode` to a long time instead."
             )
         _refuse_endless_growth(network, algorithm)
+
+    @classmethod
+    def remarks(cls, predicted: Trajectory) -> list[str]:
+        """Say whether the fixed point is stable, and what finding it took."""
+        solver = predicted.metadata["solver"]
+        return [
+            stability_in_words(predicted.metadata),
+            f"residual {solver['residual']:.2g} after {solver['evaluations']} evaluations",
+        ]
 
     def derivative(
         self,

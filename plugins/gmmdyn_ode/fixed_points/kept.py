@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from gmmdyn.sweeping.points import Outcome, key_of
-from gmmdyn.sweeping.store import Store
-from gmmdyn.trajectory import Trajectory
+from gmmdyn import Trajectory
+from gmmdyn.sweeping import Outcome, Store, key_of
 
 # Below the folder of a search, as below that of a sweep.
 POINTS = "points"

@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from gmmdyn.cli.arguments import Arguments
+from gmmdyn.cli.registered import command_objects
 from gmmdyn.errors import ConfigError, OutputError
-from gmmdyn.fixed_points.kept import POINTS
 from gmmdyn.trajectory.files import write_text
 
 CONFIG = "config.yaml"
@@ -20,37 +21,29 @@ THEORY = "theory.nc"
 ERRORS = "errors.png"
 ORDER_PARAMETERS = "order_parameters.png"
 REPORT = "report.html"
-FEATURE_ERRORS = "random_features.nc"
-FIXED_POINTS = "fixed_points.nc"
-FIXED_POINTS_FIGURE = "fixed_points.png"
-FIXED_POINTS_RECORD = "fixed_points.yaml"
 SWEEP = "sweep.yaml"
 SWEEP_RESULT = "sweep.nc"
 PHASE_DIAGRAM = "phase_diagram.png"
-_OURS = {
-    CONFIG,
-    SIMULATION,
-    THEORY,
-    ERRORS,
-    ORDER_PARAMETERS,
-    REPORT,
-    FEATURE_ERRORS,
-    FIXED_POINTS,
-    FIXED_POINTS_FIGURE,
-    FIXED_POINTS_RECORD,
-}
+# What any run may write; commands of plugins say what theirs write besides.
+_OURS = frozenset({CONFIG, SIMULATION, THEORY, ERRORS, ORDER_PARAMETERS, REPORT})
 
 
-def default_target(source: str) -> Path:
-    """Return a fresh place for the results of a run.
+def target_of(arguments: Arguments, name: str | None = None) -> Path:
+    """Return where the results of a run go.
 
     Args:
-        source: the preset or YAML file of the run.
+        arguments: the words after the command.
+        name: of the run; by default that of the preset or YAML file.
 
     Returns:
-        `runs/<name>-<time>`, with a number after it if that exists.
+        What `--output` says; without, a fresh `runs/<name>-<time>`, with a number after it if that
+        exists.
     """
-    first = Path("runs", f"{Path(source).stem}-{datetime.now():%Y%m%d-%H%M%S}")
+    output = arguments.last("--output")
+    if output is not None:
+        return Path(output)
+    name = name or Path(arguments.positional[0]).stem
+    first = Path("runs", f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
     target, count = first, 1
     while target.exists():
         count += 1
@@ -105,12 +98,13 @@ def run_directory(target: Path, overwrite: bool) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def claim_for_fixed_points(target: Path, record: str, config: str, *, overwrite: bool) -> None:
-    """Make a directory that keeps fixed points as they are found, or see that it holds the same.
+def claim(target: Path, name: str, record: str, config: str, *, overwrite: bool) -> None:
+    """Make a directory that fills up while a run goes on, or see that it is of the same run.
 
     Args:
         target: the directory to write.
-        record: what fixed points; a directory with the same record is gone on with.
+        name: of the file that says what the run is of, the first of the `results` of its command.
+        record: the text of that file; a directory with the same one is gone on with.
         config: for the configuration file.
         overwrite: whether to replace an earlier run; anything else is never replaced.
 
@@ -118,16 +112,16 @@ def claim_for_fixed_points(target: Path, record: str, config: str, *, overwrite:
         ConfigError: if the target is there and may not be replaced.
         OutputError: if it cannot be written.
     """
-    known = target / FIXED_POINTS_RECORD
+    known = target / name
     try:
         if not (known.is_file() and known.read_text(encoding="utf-8") == record):
             _check(target, overwrite)
-            # The record goes last: it says that the points are ours.
-            for name in sorted(_ours(target), key=lambda name: name == FIXED_POINTS_RECORD):
-                if (target / name).is_dir():
-                    shutil.rmtree(target / name)
+            # The record goes last: it says that the rest is ours.
+            for each in sorted(_ours(target), key=lambda each: each == name):
+                if (target / each).is_dir():
+                    shutil.rmtree(target / each)
                 else:
-                    (target / name).unlink(missing_ok=True)
+                    (target / each).unlink(missing_ok=True)
     except UnicodeDecodeError:
         raise ConfigError(f"`{known}` is not one of ours; give another `--output`.") from None
     except OSError as error:
@@ -138,9 +132,16 @@ def claim_for_fixed_points(target: Path, record: str, config: str, *, overwrite:
     write_text(target / CONFIG, config)
 
 
-def _ours(target: Path) -> set[str]:
-    """Return the names of what a run writes into a directory."""
-    return _OURS | ({POINTS} if (target / FIXED_POINTS_RECORD).is_file() else set())
+def _ours(target: Path) -> frozenset[str]:
+    """Return the names of what runs write into a directory."""
+    every = {name for command in command_objects() for name in command.results[:1]}
+    besides = {
+        name
+        for command in command_objects()
+        if command.results and (target / command.results[0]).is_file()
+        for name in command.results
+    }
+    return _OURS | every | besides
 
 
 def _check(target: Path, overwrite: bool) -> None:

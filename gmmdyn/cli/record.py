@@ -7,11 +7,12 @@ import shlex
 from importlib.metadata import version
 
 from gmmdyn.cli.arguments import Arguments
+from gmmdyn.cli.command import Command
 
 _PACKAGES = ("gmmdyn", "torch", "numpy", "scipy", "pytorch-lightning", "torchdiffeq")
 
 
-def header(command: str, arguments: Arguments) -> str:
+def header(command: Command, arguments: Arguments) -> str:
     """Say which command wrote a run, and with which versions.
 
     Args:
@@ -21,7 +22,7 @@ def header(command: str, arguments: Arguments) -> str:
     Returns:
         Two lines that start with `#`.
     """
-    words = shlex.join(["gmmdyn", command, *arguments.words()])
+    words = shlex.join(["gmmdyn", command.name, *arguments.words()])
     versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     return (
         f"# Written by: {' '.join(words.split())}\n"

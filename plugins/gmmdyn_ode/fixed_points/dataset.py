@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gmmdyn import Trajectory
 from gmmdyn.errors import DataError
-from gmmdyn.fixed_points.kept import Entry
-from gmmdyn.trajectory import CURVES, Trajectory
 from gmmdyn.trajectory.files import read_netcdf
+from gmmdyn_ode.fixed_points.kept import Entry
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,7 +55,8 @@ def assemble(
         counts = [_of(entry, key) for entry in entries]
         variables[key] = (name, np.array([-1 if count is None else count for count in counts]))
     for key in dict.fromkeys(key for trajectory in known for key in trajectory.curves):
-        shape = next(t[key].shape[1:] for t in known if key in t.curves)
+        one = next(trajectory for trajectory in known if key in trajectory.curves)
+        shape, dims = one[key].shape[1:], one.dimensions[key]
         for label, source in ((key, "curves"), (f"{key}_se", "errors")):
             if not any(key in getattr(t, source) for t in known):
                 continue
@@ -67,7 +68,7 @@ def assemble(
                     stacked[index] = getattr(trajectory, source)[key][0]
                 elif label == "tie_rate":  # left out where it is 0
                     stacked[index] = 0.0
-            variables[label] = ((name, *CURVES[key]), stacked)
+            variables[label] = ((name, *dims), stacked)
     coordinates = {name: np.asarray(values)}
     return xr.Dataset(variables, coords=coordinates, attrs={"fixed_points": json.dumps(about)})
 

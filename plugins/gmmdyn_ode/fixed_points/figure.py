@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gmmdyn.plot import style
-from gmmdyn.plot.curves import LABELS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,7 +47,7 @@ def plot_fixed_points(dataset: xr.Dataset, path: str | Path | None = None) -> Fi
     """
     name = str(dataset["message"].dims[0])
     about = json.loads(dataset.attrs["fixed_points"])
-    drawn = [label for label in LABELS if label in dataset]
+    drawn = [label for label in style.LABELS if label in dataset]
     with mpl.rc_context(style.RC):
         figure = style.new_figure(4.8 * max(1, len(drawn)), 4.0)
         panels = figure.subplots(1, max(1, len(drawn)), squeeze=False)[0]
@@ -76,7 +75,7 @@ def _draw(axes: Axes, dataset: xr.Dataset, name: str, label: str) -> None:
         if np.isfinite(there):
             axes.plot(here, there, color=colours[branch], zorder=3, **_MARKERS[look])
     axes.set_xlabel(name.replace("_", " "))
-    axes.set_ylabel(LABELS[label])
+    axes.set_ylabel(style.LABELS[label])
     if along and bool((x > 0).all()) and x.max() > 10 * x.min():
         style.logarithmic_axis(axes, "x")
     elif not along:

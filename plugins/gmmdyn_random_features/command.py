@@ -1,27 +1,23 @@
-"""The command `random-features`."""
+"""The command `random-features`.
+
+Imported whenever commands are listed, so it imports nothing heavy at its top.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
-from gmmdyn.cli import run_directory as places
-from gmmdyn.cli.arguments import Arguments
-from gmmdyn.cli.commands import COMMANDS
-from gmmdyn.cli.console import say
-from gmmdyn.cli.header import header
-from gmmdyn.cli.report import write_report
+from gmmdyn import hookimpl
+from gmmdyn.cli import OUTPUT, Arguments, Command
 from gmmdyn.errors import ConfigError, DataError
-from gmmdyn.experiment.yaml_text import read_yaml, write_yaml
-from gmmdyn.feature_errors import feature_errors
-from gmmdyn.sweeping import read_axis
-from gmmdyn.trajectory.files import read_netcdf, write_netcdf, write_text
 
 if TYPE_CHECKING:
     import xarray as xr
 
+_FOUND = "random_features.nc"
 _LISTS = ("sigma", "ratio", "dim", "seeds", "geometry")
 _SINGLE: Mapping[str, type[Any] | tuple[type[Any], ...]] = {
     "snr": str,
@@ -32,68 +28,70 @@ _SINGLE: Mapping[str, type[Any] | tuple[type[Any], ...]] = {
 }
 
 
-def run_random_features(arguments: Arguments) -> None:
-    """Compute analytic errors over a grid and write one directory.
+@final
+class RandomFeaturesErrors(Command):
+    """The command `random-features`."""
 
-    Args:
-        arguments: the words after the command.
+    summary = "Tabulate and draw the analytic errors of random features."
+    options: ClassVar[Mapping[str, str]] = {
+        "--sigma": "standard deviations of the noise: VALUE,VALUE,…, FIRST:LAST:lin:COUNT or "
+        "FIRST:LAST:log:COUNT (default: 0.1,0.15,0.2,0.3,0.5)",
+        "--ratio": "features for each dimension, P/D, as a list (default: 2)",
+        "--dim": "input dimensions D, as a list (default: 300)",
+        "--seeds": "seeds of the projections, as a list (default: 0)",
+        "--geometry": "mixtures, such as xor,three-clusters (default: xor)",
+        "--snr": "low (default), mixed or high",
+        "--activation": "a registered name (default: relu)",
+        "--ridge": "what is added to the covariance of the features (default: 0)",
+        "--bias": "whether the readout has an intercept: true (default) or false",
+        "--order": "covariances of pairs of features: first (default) or exact",
+        **OUTPUT,
+    }
+    results = (_FOUND,)
+    title = "analytic errors of random features"
 
-    Raises:
-        GmmdynError: if the input is bad; nothing is written then.
-    """
-    arguments.check_known([*COMMANDS["random-features"].options])
-    settings = _settings(arguments)
-    output = arguments.last("--output")
-    target = places.default_target("random-features") if output is None else Path(output)
-    with places.run_directory(target, "--overwrite" in arguments.flags) as folder:
-        dataset = feature_errors(**settings, done=_Counter(settings))
-        record = header("random-features", arguments) + write_yaml({"random_features": settings})
-        write_text(folder / places.CONFIG, record)
-        write_netcdf(folder / places.FEATURE_ERRORS, dataset)
-        from gmmdyn.plot import plot_feature_errors
+    def run(self, arguments: Arguments) -> None:
+        """Compute analytic errors over a grid and write one directory."""
+        from gmmdyn.cli import CONFIG, header, run_directory, say, target_of, write_report
+        from gmmdyn.experiment import write_yaml
+        from gmmdyn.trajectory.files import write_netcdf, write_text
+        from gmmdyn_random_features.grid import feature_errors
 
-        plot_feature_errors(dataset, folder / places.ERRORS)
-        table = _table(dataset)
-        write_report(folder, table)
-    say(table)
-    say(f"written to {target}")
+        settings = _settings(arguments)
+        target = target_of(arguments, self.name)
+        with run_directory(target, "--overwrite" in arguments.flags) as folder:
+            dataset = feature_errors(**settings, done=_Counter(settings))
+            record = header(self, arguments) + write_yaml({"random_features": settings})
+            write_text(folder / CONFIG, record)
+            write_netcdf(folder / _FOUND, dataset)
+            self.draw(folder)
+            table = _table(dataset)
+            write_report(folder, table, self.title)
+        say(table)
+        say(f"written to {target}")
 
+    def draw(self, run: Path) -> None:
+        """Draw the figure again."""
+        from gmmdyn.cli import ERRORS
+        from gmmdyn_random_features.error_figure import plot_feature_errors
 
-def draw_again(run: Path) -> None:
-    """Draw the figure of a run again and print its table.
+        plot_feature_errors(_read(run)[0], run / ERRORS)
 
-    Args:
-        run: the directory of a run of `random-features`.
-
-    Raises:
-        DataError: if its results cannot be read.
-        OutputError: if the figure cannot be written.
-    """
-    from gmmdyn.plot import plot_feature_errors
-
-    dataset, table = _read(run)
-    plot_feature_errors(dataset, run / places.ERRORS)
-    say(table)
-    say(f"written to {run}")
+    def table(self, run: Path) -> str:
+        """Return one line for each point, averaged over seeds."""
+        return _read(run)[1]
 
 
-def table_of(run: Path) -> str:
-    """Return the table of a run.
-
-    Args:
-        run: the directory of a run of `random-features`.
-
-    Returns:
-        One line for each point, averaged over seeds.
-
-    Raises:
-        DataError: if its results cannot be read.
-    """
-    return _read(run)[1]
+@hookimpl
+def gmmdyn_commands() -> dict[str, type[Command]]:
+    """Register the command."""
+    return {"random-features": RandomFeaturesErrors}
 
 
 def _read(run: Path) -> tuple[xr.Dataset, str]:
-    path = run / places.FEATURE_ERRORS
+    from gmmdyn.trajectory.files import read_netcdf
+
+    path = run / _FOUND
     dataset = read_netcdf(path, "errors of random features")
     try:
         return dataset, _table(dataset)
@@ -123,6 +121,9 @@ class _Counter:
 
 def _settings(arguments: Arguments) -> dict[str, Any]:
     """Read the options; those that are not given have the defaults of `feature_errors`."""
+    from gmmdyn.experiment import read_yaml
+    from gmmdyn.sweeping import read_axis
+
     settings: dict[str, Any] = {}
     for option, text in arguments.values:
         name = option.removeprefix("--")

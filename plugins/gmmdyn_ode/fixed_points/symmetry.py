@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from gmmdyn import OrderParameters
 from gmmdyn.interfaces import GaussianMixture
-from gmmdyn.trajectory.order_parameters import OrderParameters
 
 # Above this many clusters their permutations are too many to try.
 _MOST = 6

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmdyn import checks, registry
-from gmmdyn.algorithm import OnlineSGD
+from gmmdyn import OnlineSGD, checks, data_model, network, registry, theory
 from gmmdyn.errors import ConfigError, IncompatibleError, RangeError
 from gmmdyn.interfaces import GaussianMixture
-from gmmdyn.registry.components import data_model, network, theory
 
 if TYPE_CHECKING:
     import xarray as xr

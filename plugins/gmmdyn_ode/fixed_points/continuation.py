@@ -9,22 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gmmdyn import checks
-from gmmdyn.algorithm import OnlineSGD
+from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn.errors import ConfigError, ConvergenceError, ShapeError
-from gmmdyn.experiment import Experiment
-from gmmdyn.experiment.configuration import Configuration
-from gmmdyn.experiment.plain_values import plain
-from gmmdyn.experiment.sections import section_options
-from gmmdyn.fixed_points.branches import End, Point, walk
-from gmmdyn.fixed_points.dataset import assemble
-from gmmdyn.fixed_points.kept import Entry, Kept
-from gmmdyn.fixed_points.source import Search, search_of
-from gmmdyn.fixed_points.symmetry import Symmetry, symmetries
-from gmmdyn.sweeping.axes import full_name, with_value
-from gmmdyn.sweeping.bar import point_bar
-from gmmdyn.trajectory import Trajectory
-from gmmdyn.trajectory.order_parameters import OrderParameters
+from gmmdyn.experiment import Configuration, Experiment, plain, section_options
+from gmmdyn.sweeping import full_name, point_bar, with_value
+from gmmdyn_ode.fixed_points.branches import End, Point, walk
+from gmmdyn_ode.fixed_points.dataset import assemble
+from gmmdyn_ode.fixed_points.kept import Entry, Kept
+from gmmdyn_ode.fixed_points.source import Search, search_of
+from gmmdyn_ode.fixed_points.symmetry import Symmetry, symmetries
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -31,7 +31,7 @@ def plot_feature_errors(dataset: xr.Dataset, path: str | Path | None = None) -> 
     r"""Draw the classification error of random features against the noise.
 
     Args:
-        dataset: from `gmmdyn.feature_errors.feature_errors`.
+        dataset: from `gmmdyn.feature_errors`.
         path: a PNG or PDF file to write as well; an existing one is replaced.
 
     Returns:

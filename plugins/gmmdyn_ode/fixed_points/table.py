@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gmmdyn_ode.state_evolution.words import REDUCED
+
 if TYPE_CHECKING:
     import xarray as xr
-
-# What there is to say of the roots of the reduced equations.
-REDUCED = "stability: not computed for the reduced equations"
 
 
 def table(dataset: xr.Dataset) -> str:

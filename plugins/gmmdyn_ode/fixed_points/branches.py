@@ -21,10 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from gmmdyn import OrderParameters, Trajectory
 from gmmdyn.errors import ConvergenceError
-from gmmdyn.fixed_points.symmetry import Symmetry, distance
-from gmmdyn.trajectory import Trajectory
-from gmmdyn.trajectory.order_parameters import OrderParameters
+from gmmdyn_ode.fixed_points.symmetry import Symmetry, distance
 
 # The longest share of one half, its longest distance, and what counts as no distance.
 _UNEVEN, _FAR, _ALIKE = 0.8, 0.2, 0.01

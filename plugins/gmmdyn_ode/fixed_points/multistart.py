@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gmmdyn import checks
+from gmmdyn import OrderParameters, Trajectory, checks
 from gmmdyn.errors import ConvergenceError
-from gmmdyn.experiment import Experiment
-from gmmdyn.experiment.configuration import Configuration
-from gmmdyn.fixed_points.dataset import assemble
-from gmmdyn.fixed_points.kept import Entry, Kept
-from gmmdyn.fixed_points.source import Search, search_of
-from gmmdyn.fixed_points.symmetry import Symmetry, distance, symmetries
+from gmmdyn.experiment import Configuration, Experiment
 from gmmdyn.interfaces import GaussianMixture, TwoLayerNetwork
-from gmmdyn.sweeping.bar import point_bar
-from gmmdyn.trajectory import Trajectory
-from gmmdyn.trajectory.order_parameters import OrderParameters
+from gmmdyn.sweeping import point_bar
+from gmmdyn_ode.fixed_points.dataset import assemble
+from gmmdyn_ode.fixed_points.kept import Entry, Kept
+from gmmdyn_ode.fixed_points.source import Search, search_of
+from gmmdyn_ode.fixed_points.symmetry import Symmetry, distance, symmetries
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gmmdyn import theory as build
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.experiment import Experiment
-from gmmdyn.experiment.configuration import Configuration
-from gmmdyn.experiment.plain_values import plain
+from gmmdyn.experiment import Configuration, Experiment, plain
 from gmmdyn.interfaces import GaussianMixture, Theory, TwoLayerNetwork
-from gmmdyn.registry.components import theory as build
 
 _THEORY = "state-evolution"
 

@@ -1,0 +1,1 @@
+"""Many fixed points: along a parameter, and from many starts."""

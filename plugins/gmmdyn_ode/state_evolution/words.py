@@ -1,0 +1,31 @@
+"""What there is to say of the stability of a fixed point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# Of the roots of the reduced equations.
+REDUCED = "stability: not computed for the reduced equations"
+
+
+def stability_in_words(about: Mapping[str, Any]) -> str:
+    """Return what is known of the stability of a fixed point.
+
+    Args:
+        about: metadata of the trajectory that it is.
+
+    Returns:
+        One line.
+    """
+    if "reduced" in about:
+        return REDUCED
+    said = str(about["stability"])
+    if said == "unknown":
+        return "stability: unknown, as the right-hand side has no derivative there"
+    if about.get("marginal"):
+        said += f", {about['marginal']} eigenvalues zero within their error"
+    if about.get("left_saddles"):
+        said += f", after {about['left_saddles']} saddles that were left"
+    rates = about.get("eigenvalues")
+    return f"{said}: largest real part of an eigenvalue {max(rates):.3g}" if rates else said
