@@ -7,16 +7,20 @@ order parameters contain the loss through $\Delta$ and its slope only.
 from __future__ import annotations
 
 import abc
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
+from gmmdyn.component import Component
 
-class Loss(abc.ABC):
+
+class Loss(Component, abc.ABC):
     """A loss of an output and a label.
+
+    Subclass it, write `value`, `signal` and `curvature`, and pass the object wherever a name is
+    accepted.
 
     Attributes:
         quadratic: whether it is ½(y − φ)², whose error signal is linear in the output; whoever has
@@ -61,22 +65,19 @@ class Loss(abc.ABC):
             The curvature, of the shape of both together.
         """
 
-    @abc.abstractmethod
-    def scalar_signal(self) -> Callable[[float, float], float]:
-        """Return `signal` as a plain function of two floats that numba can compile."""
+    def scalar_signal(self) -> Callable[[float, float], float] | None:
+        """Offer `signal` as a plain function of two floats, for the compiled engines.
+
+        To be compiled by numba, it must agree with `signal`.
+
+        Returns:
+            The function, or None.
+        """
+        return None
 
 
 def _square_signal(output: float, label: float) -> float:
     return label - output
-
-
-def _logistic_signal(output: float, label: float) -> float:
-    margin = label * output
-    # The exponential of a positive number could overflow.
-    if margin > 0:
-        small = math.exp(-margin)
-        return label * small / (1 + small)
-    return label / (1 + math.exp(margin))
 
 
 @final
@@ -102,28 +103,5 @@ class SquareLoss(Loss):
         return _square_signal
 
 
-@final
-class LogisticLoss(Loss):
-    r"""The loss $\log(1 + e^{-y\phi})$, for labels -1 and +1."""
-
-    def value(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return log(1 + exp(−yφ)); see `Loss.value`."""
-        return torch.nn.functional.softplus(-label * output)
-
-    def signal(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return y/(1 + exp(yφ)); see `Loss.signal`."""
-        return label * torch.sigmoid(-label * output)
-
-    def curvature(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return y²/(2 cosh(yφ/2))²; see `Loss.curvature`."""
-        wrong = torch.sigmoid(-label * output)
-        return label**2 * wrong * (1 - wrong)
-
-    def scalar_signal(self) -> Callable[[float, float], float]:
-        """Return y/(1 + exp(yφ)) as a scalar function; see `Loss.scalar_signal`."""
-        return _logistic_signal
-
-
-# Each but the square one is the variation `loss=NAME` of SGD, which engines and theories declare.
+# The pmse is its mean, whatever is minimised.
 SQUARE = SquareLoss()
-LOSSES: Mapping[str, Loss] = {"square": SQUARE, "logistic": LogisticLoss()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gmmdyn.errors import ShapeError
 from gmmdyn.gaussian import bayes
-from gmmdyn.interfaces.component import Component
+from gmmdyn.component import Component
 from gmmdyn.trajectory.estimate import Estimate
 from gmmdyn.trajectory.order_parameters import OrderParameters
 

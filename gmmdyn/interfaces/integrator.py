@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gmmdyn.algorithm.losses import SQUARE, Loss
 from gmmdyn.interfaces.activation import Activation
-from gmmdyn.interfaces.component import Component
+from gmmdyn.component import Component
 
 
 class Moments(NamedTuple):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces.activation import Activation
-from gmmdyn.interfaces.component import Component
+from gmmdyn.component import Component
 from gmmdyn.interfaces.data_model import GaussianMixture
 from gmmdyn.trajectory.order_parameters import OrderParameters
 

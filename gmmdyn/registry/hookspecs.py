@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
+from gmmdyn.algorithm import Loss
+from gmmdyn.interfaces import Activation, DataModel, Engine, Integrator, Network, Theory
 
 hookspec = HookspecMarker("gmmdyn")
 hookimpl = HookimplMarker("gmmdyn")
@@ -38,3 +39,13 @@ def gmmdyn_integrators() -> Mapping[str, type[Integrator]]:  # type: ignore[empt
 @hookspec
 def gmmdyn_theories() -> Mapping[str, type[Theory]]:  # type: ignore[empty-body]
     """Return the theories that this plugin adds, by name."""
+
+
+@hookspec
+def gmmdyn_losses() -> Mapping[str, type[Loss]]:  # type: ignore[empty-body]
+    """Return the losses that this plugin adds, by name."""
+
+
+@hookspec
+def gmmdyn_engines() -> Mapping[str, type[Engine]]:  # type: ignore[empty-body]
+    """Return the engines that this plugin adds, by name."""

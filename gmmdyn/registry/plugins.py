@@ -15,11 +15,12 @@ from typing import Any, Literal, NamedTuple
 import pluggy
 
 from gmmdyn import checks, interfaces
+from gmmdyn.algorithm import Loss
 from gmmdyn.errors import ArgumentError, PluginError, UnknownComponentError
 from gmmdyn.registry import hookspecs
 
 GROUP = "gmmdyn"
-Kind = Literal["activation", "data_model", "network", "integrator", "theory"]
+Kind = Literal["activation", "data_model", "network", "integrator", "theory", "loss", "engine"]
 
 _HOOKS: Mapping[Kind, tuple[str, type[interfaces.Component]]] = {
     "activation": ("gmmdyn_activations", interfaces.Activation),
@@ -27,6 +28,8 @@ _HOOKS: Mapping[Kind, tuple[str, type[interfaces.Component]]] = {
     "network": ("gmmdyn_networks", interfaces.Network),
     "integrator": ("gmmdyn_integrators", interfaces.Integrator),
     "theory": ("gmmdyn_theories", interfaces.Theory),
+    "loss": ("gmmdyn_losses", Loss),
+    "engine": ("gmmdyn_engines", interfaces.Engine),
 }
 KINDS: tuple[Kind, ...] = tuple(_HOOKS)
 

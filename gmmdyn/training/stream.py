@@ -9,25 +9,12 @@ run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from torch.utils.data import IterableDataset
 
+from gmmdyn.interfaces import Segment
+
 _MASK = (1 << 64) - 1
-
-
-class Segment(NamedTuple):
-    """A part of one block, usually all of it.
-
-    Attributes:
-        block: the number of the block.
-        start: the first update of the segment, counted from the start of the run.
-        stop: one past its last update.
-    """
-
-    block: int
-    start: int
-    stop: int
 
 
 class BlockStream(IterableDataset[Segment]):

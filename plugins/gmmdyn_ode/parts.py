@@ -12,7 +12,7 @@ from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, TwoLayerNetwork
 
 # The variations of SGD that are in the equations.
-DESCRIBES = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"})
+DESCRIBES = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss"})
 
 
 def parts_of(

@@ -14,7 +14,6 @@ from numba import njit
 from scipy import stats
 
 import gmmdyn as gd
-from gmmdyn.algorithm.losses import LOSSES
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.training import ChainEngine, Segment
 from gmmdyn.training.chain import launches
@@ -203,7 +202,7 @@ def test_it_compiles_for_a_gpu(activation, loss, pretended_device):
     from gmmdyn.training.chain import _cuda
 
     functions = scalar_functions_of(gd.activation(activation)).functions
-    scalars = (*functions, LOSSES[loss].scalar_signal())
+    scalars = (*functions, gd.loss(loss).scalar_signal())
     kernel = _cuda.kernel_of(_cuda.Sizes(1000, 2, 4, 4, 4, False), scalars)
     code, _ = numba_cuda.compile_ptx(kernel, _cuda.SIGNATURE.args, cc=(9, 0))
     assert ".target sm_90" in code
@@ -215,7 +214,7 @@ def _sorted_value(x):
 
 
 def test_what_cuda_cannot_compile_is_refused_in_a_sentence(pretended_device):
-    scalars = (_sorted_value, _sorted_value, LOSSES["square"].scalar_signal())
+    scalars = (_sorted_value, _sorted_value, gd.loss("square").scalar_signal())
     with pytest.raises(IncompatibleError, match=r"cannot compile the scalar functions.*`dense`"):
         launches._compiled((1000, 2, 4, 4, 4, False), scalars)
 

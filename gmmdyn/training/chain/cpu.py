@@ -10,7 +10,6 @@ import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.training.compiled.scalars import compiled_scalar
-from gmmdyn.training.stream import Segment
 
 # Updates whose noise is drawn at once: it stays in the cache, and calls are few.
 _PIECE = 2048

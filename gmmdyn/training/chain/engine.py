@@ -20,15 +20,15 @@ from torch import Tensor, nn
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
+from gmmdyn.interfaces.engine import Engine, Observer, Segment, nothing
 from gmmdyn.training.chain.coordinates import coordinates_of
 from gmmdyn.training.chain.cpu import Noise, draw_noise, mover
 from gmmdyn.training.chain.launches import advance_chains, keys_of
 from gmmdyn.training.chain.points import Point, parameters_of, same_kind
 from gmmdyn.training.compiled.cuda import usable
 from gmmdyn.training.compiled.scalars import can_compile, scalar_functions_of
-from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import measure_order_parameters
-from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
+from gmmdyn.training.stream import SAMPLES, TEST_SET, stream_seed
 from gmmdyn.training.threads import one_torch_thread, run_in_threads
 from gmmdyn.trajectory.order_parameters import OrderParameters
 
@@ -72,7 +72,8 @@ class ChainEngine(Engine):
     """
 
     name = "chain"
-    describes = frozenset({"schedule", "label_noise", "train_readout", "loss=logistic"})
+    order = 10
+    describes = frozenset({"schedule", "label_noise", "train_readout", "loss"})
     # A GPU is the faster one for thousands of chains only, and draws other noise.
     accelerator = "cpu"
     centres: Tensor
@@ -124,7 +125,9 @@ class ChainEngine(Engine):
         self.bias = states(given) if given else None
 
     @classmethod
-    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
+    def obstacle_of_parts(
+        cls, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> str | None:
         """Say why it cannot run them; see `Engine.obstacle_of_parts`."""
         if not isinstance(data_model, IsotropicMixture):
             return f"simulates isotropic mixtures, and {type(data_model).__name__} is none"
@@ -136,6 +139,9 @@ class ChainEngine(Engine):
         if scalars.functions is None:
             name = type(network.activation).__name__
             return f"needs an activation with scalar functions, and {name}'s {scalars.reason}"
+        if algorithm.loss_function.scalar_signal() is None:
+            name = type(algorithm.loss_function).__name__
+            return f"needs a loss with a scalar error signal, and {name} offers none"
         return None
 
     @property

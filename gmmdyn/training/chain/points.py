@@ -50,6 +50,8 @@ class Point(NamedTuple):
         if functions is None:
             raise AssertionError("the engine refuses such activations")
         signal = algorithm.loss_function.scalar_signal()
+        if signal is None:
+            raise AssertionError("the engine refuses such losses")
         return cls(data_model, network, algorithm, (*functions, signal))
 
     @property

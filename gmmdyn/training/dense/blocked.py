@@ -49,8 +49,9 @@ class BlockedForm:
         self._kernel: Callable[[Chunk], Moved] | None = None
         layer = weights.first_layer
         if functions is not None and algorithm.batch_size <= CHUNK // 2 and usable(layer.device):
-            scalars = (*functions, algorithm.loss_function.scalar_signal())
-            self._kernel = solver(scalars, layer.shape[-2], layer.dtype)
+            signal = algorithm.loss_function.scalar_signal()
+            if signal is not None:
+                self._kernel = solver((*functions, signal), layer.shape[-2], layer.dtype)
 
     def move(self, inputs: Tensor, labels: Tensor, rates: np.ndarray) -> None:
         """Move over given samples.

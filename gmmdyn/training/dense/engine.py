@@ -18,13 +18,13 @@ from torch import Tensor
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
+from gmmdyn.interfaces.engine import Engine, Observer, copies, Segment, nothing
 from gmmdyn.training.compiled.scalars import can_compile, scalar_functions_of
 from gmmdyn.training.dense.blocked import CHUNK, BlockedForm
 from gmmdyn.training.dense.loop import CompiledLoop
-from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import Weights, measure_weights
 from gmmdyn.training.pieces import Piece, Pieces
-from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
+from gmmdyn.training.stream import TEST_SET, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
 # Numbers of one replica in a block: the cost of a Lightning step vanishes in it.
@@ -63,8 +63,9 @@ class DenseEngine(Engine):
     """
 
     name = "dense"
+    order = 20
     describes = frozenset(
-        {"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"}
+        {"schedule", "batch_size", "label_noise", "train_readout", "loss"}
     )
     _rotation: Tensor | None
     _scale: Tensor | None
@@ -93,7 +94,8 @@ class DenseEngine(Engine):
         self.activation = network.activation
         self.seed = seed
         self._batch = algorithm.batch_size
-        compiled = compiled and can_compile()
+        scalar = algorithm.loss_function.scalar_signal() is not None
+        compiled = compiled and can_compile() and scalar
         self._functions = scalar_functions_of(self.activation).functions if compiled else None
         axes = data_model.principal_axes() if isinstance(data_model, GaussianMixture) else None
         # Other eigenvectors are other samples: those of a run are in its checkpoints.
@@ -111,7 +113,9 @@ class DenseEngine(Engine):
         self.bias = None if network.bias is None else copies(network.bias.double(), replicas)
 
     @classmethod
-    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
+    def obstacle_of_parts(
+        cls, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> str | None:
         """Say why it cannot run them; see `Engine.obstacle_of_parts`."""
         if not isinstance(network, TwoLayerNetwork):
             return f"simulates two-layer networks, and {type(network).__name__} is none"

@@ -24,12 +24,12 @@ from gmmdyn.interfaces import (
     Network,
     PrincipalAxes,
 )
+from gmmdyn.interfaces.engine import Engine, Observer, copies, Segment, nothing
 from gmmdyn.training.compiled.scalars import can_compile, compiled_scalar
-from gmmdyn.training.engine import Engine, Observer, copies, nothing
 from gmmdyn.training.evaluation import misjudged
 from gmmdyn.training.features.recursion import Propagators, error_signals, propagators
 from gmmdyn.training.pieces import Piece, Pieces
-from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
+from gmmdyn.training.stream import TEST_SET, stream_seed
 from gmmdyn.training.threads import run_in_threads
 
 # Features of one replica held at once on a CPU, and of a group elsewhere.
@@ -66,7 +66,8 @@ class FeatureEngine(Engine):
     """
 
     name = "features"
-    describes = frozenset({"schedule", "batch_size", "label_noise", "loss=logistic"})
+    order = 30
+    describes = frozenset({"schedule", "batch_size", "label_noise", "loss"})
     projection: Tensor
     centre: Tensor | None
 
@@ -92,7 +93,8 @@ class FeatureEngine(Engine):
         self.activation = network.activation
         self.seed = seed
         self._size = network.size
-        self._compiled = compiled and can_compile()
+        scalar = algorithm.loss_function.scalar_signal() is not None
+        self._compiled = compiled and can_compile() and scalar
         # Shared with the network, and not in checkpoints: they never change.
         self.register_buffer("projection", network.projection.detach(), persistent=False)
         centre = None if network.centre is None else network.centre.detach()
@@ -102,7 +104,9 @@ class FeatureEngine(Engine):
         self.bias = None if network.bias is None else copies(network.bias.double(), replicas)
 
     @classmethod
-    def obstacle_of_parts(cls, data_model: DataModel, network: Network) -> str | None:
+    def obstacle_of_parts(
+        cls, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> str | None:
         """Say why it cannot run them; see `Engine.obstacle_of_parts`."""
         if not isinstance(network, FeatureNetwork):
             return f"simulates readouts of fixed features, and {type(network).__name__} is none"

@@ -1,0 +1,10 @@
+"""Built-in losses, registered through the entry point `losses`."""
+
+from gmmdyn import Loss, SquareLoss, hookimpl
+from gmmdyn_losses.logistic import LogisticLoss as LogisticLoss
+
+
+@hookimpl
+def gmmdyn_losses() -> dict[str, type[Loss]]:
+    """Register the losses."""
+    return {"logistic": LogisticLoss, "square": SquareLoss}
