@@ -105,7 +105,7 @@ def build_engine(
         # Of another object what it builds is asked.
         cls = build if isinstance(build, type) else type(built := build(*parts, **settings))
         if not issubclass(cls, Engine):
-            raise ArgumentError(f"`engine` builds a {cls.__name__}, which is no Engine.")
+            raise ArgumentError(f"`engine` builds an object of {cls.__name__}, which is no Engine.")
         reason = cls.obstacle(*parts)
         if reason is None:
             return built or build(*parts, **settings)
