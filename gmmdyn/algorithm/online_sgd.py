@@ -182,10 +182,12 @@ def _settled(given: Any) -> str | Loss:
     if isinstance(given, Mapping) and isinstance(given.get("name"), str):
         from gmmdyn import loss
 
-        return loss(**given) if len(given) > 1 else _settled(given["name"])
+        built: str | Loss = given["name"] if len(given) == 1 else loss(**given)
+        return _settled(built)
     if isinstance(given, str):
         _of_name(given)
-    elif not isinstance(given, Loss):
+        return given
+    if not isinstance(given, Loss):
         raise RangeError(
             f"`loss` is {given!r}; give a registered name, a mapping of a `name` and its options, "
             "or an object of a class derived from gmmdyn.Loss."

@@ -20,6 +20,7 @@ from gmmdyn.interfaces import (
 )
 from gmmdyn.trajectory import Trajectory
 
+
 def with_errors(
     trajectory: Trajectory, data_model: DataModel, network: Network, algorithm: OnlineSGD
 ) -> Trajectory:

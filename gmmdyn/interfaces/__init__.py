@@ -9,10 +9,10 @@ clusters, `K` hidden units, `P` random features, `S` integration points, `T` tim
 stands for any batch shape.
 """
 
-from gmmdyn.interfaces.activation import Activation as Activation
-from gmmdyn.interfaces.activation import ScalarFunction as ScalarFunction
 from gmmdyn.component import Component as Component
 from gmmdyn.component import Spec as Spec
+from gmmdyn.interfaces.activation import Activation as Activation
+from gmmdyn.interfaces.activation import ScalarFunction as ScalarFunction
 from gmmdyn.interfaces.data_model import Batch as Batch
 from gmmdyn.interfaces.data_model import CovarianceStructure as CovarianceStructure
 from gmmdyn.interfaces.data_model import DataModel as DataModel

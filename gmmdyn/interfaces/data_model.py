@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from gmmdyn.component import Component
 from gmmdyn.errors import ShapeError
 from gmmdyn.gaussian import bayes
-from gmmdyn.component import Component
 from gmmdyn.trajectory.estimate import Estimate
 from gmmdyn.trajectory.order_parameters import OrderParameters
 

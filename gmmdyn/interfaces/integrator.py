@@ -8,8 +8,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from gmmdyn.algorithm.losses import SQUARE, Loss
-from gmmdyn.interfaces.activation import Activation
 from gmmdyn.component import Component
+from gmmdyn.interfaces.activation import Activation
 
 
 class Moments(NamedTuple):

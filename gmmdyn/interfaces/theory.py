@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
-from gmmdyn.errors import GmmdynError, IncompatibleError
 from gmmdyn.component import Component
+from gmmdyn.errors import GmmdynError, IncompatibleError
 from gmmdyn.interfaces.data_model import DataModel
 from gmmdyn.interfaces.network import Network
 from gmmdyn.trajectory import Trajectory

@@ -115,8 +115,7 @@ def build_engine(
 
 def name_of(engine: Engine) -> str:
     """Return the registered name of an engine, or its class if it has none."""
-    cls = type(engine)
-    names = registry.available("engine")
-    if cls.name in names and registry.get("engine", cls.name) is cls:
-        return cls.name
+    name, cls = engine.name, type(engine)
+    if name in registry.available("engine") and registry.get("engine", name) is cls:
+        return name
     return f"{cls.__module__}.{cls.__qualname__}"

@@ -148,7 +148,8 @@ class PlainEngine(Engine):
         self, network: Network, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor
     ) -> None:
         optimizer.zero_grad()
-        self.algorithm.loss_function.value(network(inputs), labels).mean().backward()
+        loss = self.algorithm.loss_function.value(network(inputs), labels).mean()
+        torch.autograd.backward(loss)
         optimizer.step()
 
     @torch.no_grad()
@@ -160,8 +161,8 @@ class PlainEngine(Engine):
         if not isinstance(network, TwoLayerNetwork):
             kind = next(network.parameters()).dtype
             return measure_outputs(self.data_model, network, seed, test_size, kind, loss)
-        weights = Weights(network.first_layer, network.readout.double(), network.bias)
-        alone = Weights(*(None if part is None else part.unsqueeze(0) for part in weights))
+        bias = None if network.bias is None else network.bias[None]
+        alone = Weights(network.first_layer[None], network.readout.double()[None], bias)
         return measure_weights(self.data_model, network.activation, alone, [seed], test_size, loss)
 
     def pieces(self, block: int, group: range) -> Iterator[Piece]:

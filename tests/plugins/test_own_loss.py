@@ -127,7 +127,9 @@ def test_a_run_says_which_loss_it_was_and_another_is_another_experiment():
 
 
 def test_what_has_no_name_is_not_written_as_yaml(tmp_path):
-    with pytest.raises(ConfigError, match="`algorithm.loss` is a Huber made without the registry"):
+    with pytest.raises(
+        ConfigError, match=r"`algorithm\.loss` is a Huber made without the registry"
+    ):
         experiment(Huber(), dim=20).to_yaml(tmp_path / "experiment.yaml")
 
 
@@ -136,9 +138,7 @@ def registered(monkeypatch):
     """Huber as a plugin would register it, with an option."""
     known = dict(registry.plugins._installed())
     entry = registry.Registration("loss", "huber", Huber, "mine", "mine", "1")
-    monkeypatch.setattr(
-        registry.plugins, "_installed", lambda: {**known, ("loss", "huber"): entry}
-    )
+    monkeypatch.setattr(registry.plugins, "_installed", lambda: {**known, ("loss", "huber"): entry})
 
 
 @pytest.mark.usefixtures("registered")
@@ -174,7 +174,7 @@ def _parts():
 
 
 def test_an_unknown_name_lists_the_losses():
-    with pytest.raises(UnknownComponentError, match="no loss is called `hinge`; .*logistic, square"):
+    with pytest.raises(UnknownComponentError, match=r"called `hinge`; .*logistic, square"):
         gd.OnlineSGD(0.1, loss="hinge")
 
 

@@ -116,9 +116,11 @@ def test_a_run_is_that_of_the_dense_engine_test_sets_and_all():
         for engine in ("plain", "dense")
     )
     assert plain.metadata["engine"] == "plain"
-    assert set(plain.curves) == set(dense.curves) == {*"QRvb", *"pmse loss".split()} | {
-        "classification_error"
-    }
+    assert (
+        set(plain.curves)
+        == set(dense.curves)
+        == {*"QRvb", *["pmse", "loss"]} | {"classification_error"}
+    )
     for name, values in dense.curves.items():
         np.testing.assert_allclose(plain[name], values, rtol=0, atol=1e-11, err_msg=name)
 
@@ -289,7 +291,7 @@ def test_a_network_that_breaks_its_promises_is_refused_in_a_sentence(cls, option
 def test_nobody_trains_a_readout_of_fixed_features_that_is_to_be_frozen():
     network = gd.network("random-features", dim=DIM, features=5)
     algorithm = gd.OnlineSGD(0.1, train_readout=False)
-    with pytest.raises(IncompatibleError, match="the plain engine .* trains the same parameters"):
+    with pytest.raises(IncompatibleError, match=r"the plain engine .* trains the same parameters"):
         gd.Experiment(xor(), network, algorithm).simulate(1, test_size=10)
 
 

@@ -203,7 +203,12 @@ def test_drawing_fields_is_drawing_inputs(activation):
             )
             inputs.append(
                 errors_from_inputs(
-                    mixture, network, size, generator, network.first_layer.dtype, gd.loss("logistic")
+                    mixture,
+                    network,
+                    size,
+                    generator,
+                    network.first_layer.dtype,
+                    gd.loss("logistic"),
                 )
             )
     fields, inputs = np.array(fields), np.array(inputs)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.interfaces import Segment
 from gmmdyn.training.compiled.scalars import compiled_scalar
 
 # Updates whose noise is drawn at once: it stays in the cache, and calls are few.

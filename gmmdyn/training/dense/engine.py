@@ -18,7 +18,7 @@ from torch import Tensor
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
-from gmmdyn.interfaces.engine import Engine, Observer, copies, Segment, nothing
+from gmmdyn.interfaces.engine import Engine, Observer, Segment, copies, nothing
 from gmmdyn.training.compiled.scalars import can_compile, scalar_functions_of
 from gmmdyn.training.dense.blocked import CHUNK, BlockedForm
 from gmmdyn.training.dense.loop import CompiledLoop
@@ -64,9 +64,7 @@ class DenseEngine(Engine):
 
     name = "dense"
     order = 20
-    describes = frozenset(
-        {"schedule", "batch_size", "label_noise", "train_readout", "loss"}
-    )
+    describes = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss"})
     _rotation: Tensor | None
     _scale: Tensor | None
     _centres: Tensor | None

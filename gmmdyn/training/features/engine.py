@@ -24,7 +24,7 @@ from gmmdyn.interfaces import (
     Network,
     PrincipalAxes,
 )
-from gmmdyn.interfaces.engine import Engine, Observer, copies, Segment, nothing
+from gmmdyn.interfaces.engine import Engine, Observer, Segment, copies, nothing
 from gmmdyn.training.compiled.scalars import can_compile, compiled_scalar
 from gmmdyn.training.evaluation import misjudged
 from gmmdyn.training.features.recursion import Propagators, error_signals, propagators
