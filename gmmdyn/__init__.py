@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gmmdyn.algorithm import Loss as Loss
     from gmmdyn.algorithm import OnlineSGD as OnlineSGD
     from gmmdyn.algorithm import Schedule as Schedule
+    from gmmdyn.algorithm import SquareLoss as SquareLoss
     from gmmdyn.comparison import Comparison as Comparison
     from gmmdyn.comparison import compare as compare
     from gmmdyn.experiment import Experiment as Experiment
@@ -25,16 +26,19 @@ if TYPE_CHECKING:
     from gmmdyn.interfaces import Activation as Activation
     from gmmdyn.interfaces import Batch as Batch
     from gmmdyn.interfaces import DataModel as DataModel
+    from gmmdyn.interfaces import Engine as Engine
     from gmmdyn.interfaces import FeatureNetwork as FeatureNetwork
     from gmmdyn.interfaces import GaussianMixture as GaussianMixture
     from gmmdyn.interfaces import Integrator as Integrator
     from gmmdyn.interfaces import IsotropicMixture as IsotropicMixture
     from gmmdyn.interfaces import Network as Network
+    from gmmdyn.interfaces import Segment as Segment
     from gmmdyn.interfaces import Theory as Theory
     from gmmdyn.interfaces import TwoLayerNetwork as TwoLayerNetwork
     from gmmdyn.registry.components import activation as activation
     from gmmdyn.registry.components import data_model as data_model
     from gmmdyn.registry.components import integrator as integrator
+    from gmmdyn.registry.components import loss as loss
     from gmmdyn.registry.components import network as network
     from gmmdyn.registry.components import theory as theory
     from gmmdyn.registry.hookspecs import hookimpl as hookimpl
@@ -51,6 +55,7 @@ _HOME = {
     "Loss": "algorithm",
     "OnlineSGD": "algorithm",
     "Schedule": "algorithm",
+    "SquareLoss": "algorithm",
     "Comparison": "comparison",
     "compare": "comparison",
     "Experiment": "experiment",
@@ -59,16 +64,19 @@ _HOME = {
     "Activation": "interfaces",
     "Batch": "interfaces",
     "DataModel": "interfaces",
+    "Engine": "interfaces",
     "FeatureNetwork": "interfaces",
     "GaussianMixture": "interfaces",
     "Integrator": "interfaces",
     "IsotropicMixture": "interfaces",
     "Network": "interfaces",
+    "Segment": "interfaces",
     "Theory": "interfaces",
     "TwoLayerNetwork": "interfaces",
     "activation": "registry.components",
     "data_model": "registry.components",
     "integrator": "registry.components",
+    "loss": "registry.components",
     "network": "registry.components",
     "theory": "registry.components",
     "hookimpl": "registry.hookspecs",

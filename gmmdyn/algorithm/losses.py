@@ -7,21 +7,23 @@ order parameters contain the loss through $\Delta$ and its slope only.
 from __future__ import annotations
 
 import abc
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
-from gmmdyn.errors import IncompatibleError
+from gmmdyn.component import Component
 
 
-class Loss(abc.ABC):
+class Loss(Component, abc.ABC):
     """A loss of outputs and labels.
 
     Most losses are those of one output: `value`, `signal` and `curvature` are elementwise, and over
     O outputs the losses are summed. A `joint` loss takes all outputs together, in a last axis.
+
+    Subclass it, write `value`, `signal` and `curvature`, and pass the object wherever a name is
+    accepted.
 
     Attributes:
         quadratic: whether it is ½(y − φ)², whose error signal is linear in the output; whoever has
@@ -73,7 +75,13 @@ class Loss(abc.ABC):
         """
 
     def scalar_signal(self) -> Callable[[float, float], float] | None:
-        """Offer `signal` as a plain function of two floats; None to have it found in the code."""
+        """Offer `signal` as a plain function of two floats that numba can compile.
+
+        It must agree with `signal`; it is found in the code of `signal` where none is offered.
+
+        Returns:
+            The function, or None.
+        """
         return None
 
     def obstacle(self, labels: Tensor) -> str | None:
@@ -106,15 +114,6 @@ def _square_signal(output: float, label: float) -> float:
     return label - output
 
 
-def _logistic_signal(output: float, label: float) -> float:
-    margin = label * output
-    # The exponential of a positive number could overflow.
-    if margin > 0:
-        small = math.exp(-margin)
-        return label * small / (1 + small)
-    return label / (1 + math.exp(margin))
-
-
 @final
 class SquareLoss(Loss):
     r"""The loss $\frac12 (y - \phi)^2$."""
@@ -138,85 +137,5 @@ class SquareLoss(Loss):
         return _square_signal
 
 
-@final
-class LogisticLoss(Loss):
-    r"""The loss $\log(1 + e^{-y\phi})$, for labels -1 and +1."""
-
-    def value(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return log(1 + exp(−yφ)); see `Loss.value`."""
-        return torch.nn.functional.softplus(-label * output)
-
-    def signal(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return y/(1 + exp(yφ)); see `Loss.signal`."""
-        return label * torch.sigmoid(-label * output)
-
-    def curvature(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return y²/(2 cosh(yφ/2))²; see `Loss.curvature`."""
-        wrong = torch.sigmoid(-label * output)
-        return label**2 * wrong * (1 - wrong)
-
-    def scalar_signal(self) -> Callable[[float, float], float]:
-        """Return y/(1 + exp(yφ)) as a scalar function; see `Loss.scalar_signal`."""
-        return _logistic_signal
-
-    def obstacle(self, labels: Tensor) -> str | None:
-        """Describe one output and labels -1 and +1; see `Loss.obstacle`."""
-        if labels.ndim == 1 and bool((labels.abs() == 1).all()):
-            return None
-        return (
-            "the logistic loss is one of a single output and labels -1 and +1; give such labels, "
-            "or take `cross-entropy` for labels of several outputs."
-        )
-
-
-@final
-class CrossEntropy(Loss):
-    r"""The cross-entropy $-\sum_o y_o \log\pi_o$ of labels and the softmax $\pi$ of all outputs.
-
-    A label is a row of probabilities, one for each class; it sums to one. With outputs φ and -φ for
-    two classes it is the logistic loss at 2φ.
-    """
-
-    joint: ClassVar[bool] = True
-
-    def value(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return −Σ y log π; see `Loss.value`."""
-        return -(label * torch.log_softmax(output, -1)).sum(-1)
-
-    def signal(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return y − π; see `Loss.signal`."""
-        return label - torch.softmax(output, -1)
-
-    def curvature(self, output: Tensor, label: Tensor) -> Tensor:
-        """Return the matrix of π and −π πᵀ, diag(π) − π πᵀ; see `Loss.curvature`."""
-        p = torch.softmax(output, -1)
-        p = p.expand(torch.broadcast_shapes(output.shape, label.shape))
-        return torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
-
-    def scalar_signal(self) -> Callable[[float, float], float]:
-        """Raise `IncompatibleError`: it is no function of one output."""
-        raise IncompatibleError(
-            "the cross-entropy is a loss of several outputs, and compiled loops have one; solve it "
-            "by the theory `ode`."
-        )
-
-    def obstacle(self, labels: Tensor) -> str | None:
-        """Describe labels that are probabilities of two or more classes; see `Loss.obstacle`."""
-        if labels.ndim == 2 and labels.shape[-1] > 1:
-            sums = labels.sum(-1)
-            if bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums)):
-                return None
-        return (
-            "the cross-entropy takes labels that are probabilities of classes: rows of at least "
-            "two numbers from 0 on that sum to one. These, of shape "
-            f"{tuple(labels.shape)}, are not; give one-hot labels of shape (C, O)."
-        )
-
-
-# Each but the square one is the variation `loss=NAME` of SGD, which engines and theories declare.
+# The pmse is its mean, whatever is minimised.
 SQUARE = SquareLoss()
-LOSSES: Mapping[str, Loss] = {
-    "square": SQUARE,
-    "logistic": LogisticLoss(),
-    "cross-entropy": CrossEntropy(),
-}

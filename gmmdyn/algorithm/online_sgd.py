@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import final
+from functools import lru_cache
+from typing import Any, final
 
 import numpy as np
 
 from gmmdyn import checks
-from gmmdyn.algorithm.losses import LOSSES, Loss
+from gmmdyn.algorithm.losses import Loss
 from gmmdyn.algorithm.schedule import Schedule
 from gmmdyn.errors import RangeError
 
 # Variations of plain SGD by name: what each is called, and what to do where it is not described.
-# Another loss is the variation `loss=NAME`.
+# Another loss than the square one is the variation `loss=NAME`; whoever describes `loss` describes
+# them all.
 _VARIATIONS: Mapping[str, tuple[str, str]] = {
     "schedule": ("a schedule of the learning rate", "give one `learning_rate`"),
     "batch_size": ("mini-batches", "leave `batch_size` out"),
     "label_noise": ("label noise", "leave `label_noise` out"),
     "train_readout": ("a frozen readout", "leave `train_readout` out"),
-    **{
-        f"loss={name}": (f"the {name} loss", "leave `loss` out")
-        for name, loss in LOSSES.items()
-        if not loss.quadratic
-    },
+    "loss": ("any loss", "leave `loss` out"),
 }
 
 
@@ -48,20 +46,22 @@ class OnlineSGD:
             by `Network.parameter_groups`.
         weight_decay: $\kappa$, not negative.
         train_readout: whether the second layer learns (and decays) too.
-        loss: `"square"` for ½(y − φ)², or `"logistic"` for log(1 + exp(−yφ)).
+        loss: what is minimised: a registered name, such as `"square"` for ½(y − φ)² or
+            `"logistic"` for log(1 + exp(−yφ)); a mapping of a `name` and its options; or a `Loss`.
         batch_size: fresh samples whose gradients are averaged for one update, at least 1. Time
             counts updates whatever their size: t = updates/D.
         label_noise: probability that a training label is the wrong one, from 0 to 0.5; errors are
             those on clean labels.
 
     Raises:
-        RangeError: if a number is out of range.
+        RangeError: if a number is out of range, or the loss is none.
+        UnknownComponentError: if no plugin registers the name of the loss.
     """
 
     learning_rate: float | Schedule
     weight_decay: float = 0.0
     train_readout: bool = True
-    loss: str = "square"
+    loss: str | Loss = "square"
     batch_size: int = 1
     label_noise: float = 0.0
 
@@ -82,7 +82,7 @@ class OnlineSGD:
         object.__setattr__(self, "weight_decay", decay)
         object.__setattr__(self, "label_noise", noise)
         object.__setattr__(self, "batch_size", checks.whole("batch_size", self.batch_size))
-        checks.choice("loss", self.loss, LOSSES)
+        object.__setattr__(self, "loss", _settled(self.loss))
         if not isinstance(self.train_readout, bool):
             raise RangeError(f"`train_readout` is {self.train_readout!r}; give True or False.")
 
@@ -101,8 +101,8 @@ class OnlineSGD:
 
     @property
     def loss_function(self) -> Loss:
-        """The loss itself."""
-        return LOSSES[self.loss]
+        """The loss itself; of one name always the same object."""
+        return self.loss if isinstance(self.loss, Loss) else _of_name(self.loss)
 
     @property
     @final
@@ -110,11 +110,12 @@ class OnlineSGD:
         """What makes this more than plain SGD at one rate on the square loss, by name.
 
         They are `schedule`, `batch_size`, `label_noise`, `train_readout` (where the readout is
-        frozen), `loss=NAME` for another loss, and every name that a subclass adds or overrides.
+        frozen), `loss=NAME` for another loss (of one without a name its class), and every name that
+        a subclass adds or overrides.
         """
         present = {
             "schedule": isinstance(self.learning_rate, Schedule),
-            f"loss={self.loss}": not self.loss_function.quadratic,
+            f"loss={self._loss_name}": not self.loss_function.quadratic,
             "batch_size": self.batch_size > 1,
             "label_noise": self.label_noise > 0,
             "train_readout": not self.train_readout,
@@ -129,17 +130,20 @@ class OnlineSGD:
         before any work, with the `describes` that it declares.
 
         Args:
-            described: names of `variations`.
+            described: names of `variations`, or `loss` for every loss.
 
         Returns:
             A clause that goes on from "the … engine" or "the theory …", or None if there is none.
         """
         there = OnlineSGD.variations.fget(self)  # type: ignore[attr-defined] # not a subclass's own
         others = sorted(there.difference(described), key=lambda name: (name in _VARIATIONS, name))
+        if "loss" in described:
+            others = [name for name in others if not name.startswith("loss=")]
         if not others:
             return None
         words, remedies = zip(*(self._named(name) for name in others), strict=True)
         known = [word for name, (word, _) in _VARIATIONS.items() if name in described]
+        known += [_of_loss(name)[0] for name in sorted(described) if name.startswith("loss=")]
         also = f" with or without {', '.join(known)}" if known else " alone"
         return (
             f"describes plain SGD{also}, and not {', '.join(words)}; "
@@ -151,9 +155,50 @@ class OnlineSGD:
         if name in _VARIATIONS:
             return _VARIATIONS[name]
         if name.startswith("loss="):
-            return f"the {self.loss} loss", "leave `loss` out"
+            return _of_loss(name)
         cls = type(self).__name__
         return f"`{name}` of {cls}", "take OnlineSGD itself"
+
+    @property
+    def _loss_name(self) -> str:
+        """The registered name of the loss; its class, which no such name can be, if it has none."""
+        if isinstance(self.loss, str):
+            return self.loss
+        cls, spec = type(self.loss), self.loss.spec
+        return f"{cls.__module__}.{cls.__qualname__}" if spec is None else spec.name
+
+
+@lru_cache(maxsize=128)
+def _of_name(name: str) -> Loss:
+    """Build a loss by its name, once."""
+    # By the public door, as plugins do: the registry knows the interfaces, and they know OnlineSGD.
+    from gmmdyn import loss
+
+    return loss(name)
+
+
+def _settled(given: Any) -> str | Loss:
+    """Return a loss as it is kept: its name, if that says it all, or the object."""
+    if isinstance(given, Mapping) and isinstance(given.get("name"), str):
+        from gmmdyn import loss
+
+        built: str | Loss = given["name"] if len(given) == 1 else loss(**given)
+        return _settled(built)
+    if isinstance(given, str):
+        _of_name(given)
+        return given
+    if not isinstance(given, Loss):
+        raise RangeError(
+            f"`loss` is {given!r}; give a registered name, a mapping of a `name` and its options, "
+            "or an object of a class derived from gmmdyn.Loss."
+        )
+    return given
+
+
+def _of_loss(variation: str) -> tuple[str, str]:
+    """Return what the variation `loss=NAME` is called, and what to do where it is not described."""
+    *_, name = variation.removeprefix("loss=").split(".")
+    return f"the {name} loss", "leave `loss` out"
 
 
 def _added(algorithm: OnlineSGD) -> frozenset[str]:

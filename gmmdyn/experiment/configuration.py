@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +169,10 @@ class Configuration:
             for key, value in options.items():
                 _must_have_name(f"{section}.{key}", value)
             described[section] = {"name": one.spec.name, **plain(options)}
-        return cls(**described, algorithm=asdict(algorithm))
+        settings = {item.name: getattr(algorithm, item.name) for item in fields(algorithm)}
+        for key, value in settings.items():
+            _must_have_name(f"algorithm.{key}", value)
+        return cls(**described, algorithm=plain(settings))
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values, which `from_mapping` takes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -16,9 +16,10 @@ import numpy as np
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ArgumentError, ConvergenceError, ShapeError
 from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.errors_of_order_parameters import with_errors
 from gmmdyn.experiment.plain_values import describe, plain
 from gmmdyn.experiment.sections import takes_section
-from gmmdyn.interfaces import DataModel, GaussianMixture, Network, Theory
+from gmmdyn.interfaces import DataModel, Engine, GaussianMixture, Network, Theory
 from gmmdyn.registry import components
 from gmmdyn.trajectory import Trajectory
 from gmmdyn.trajectory.files import write_text
@@ -79,7 +80,7 @@ class Experiment:
         times: Sequence[float] | np.ndarray | None = None,
         replicas: int = 1,
         seed: int = 0,
-        engine: str = "auto",
+        engine: str | Callable[..., Engine] = "auto",
         test_size: int = 10_000,
         block_size: int | None = None,
         progress: bool | None = False,
@@ -95,8 +96,10 @@ class Experiment:
             times: the recording times themselves, rounded to whole updates.
             replicas: independent runs from the same initial weights, at least 1.
             seed: of all samples and test sets, not negative.
-            engine: `"chain"` (isotropic mixtures), `"dense"` (two-layer networks), `"features"`
-                (readouts of fixed features), or `"auto"`: the first that applies.
+            engine: a registered name, such as `"chain"` (isotropic mixtures), `"dense"` (two-layer
+                networks), `"features"` (readouts of fixed features) or `"plain"` (any network); or
+                `"auto"`: the first that applies; or the class of an engine, or another object that
+                builds one of the same arguments.
             test_size: points in each test set, at least 1.
             block_size: updates in a block, at least 1; chosen for speed by default.
             progress: whether to show a progress bar; None shows it on a terminal.
@@ -112,6 +115,8 @@ class Experiment:
 
         Raises:
             RangeError: if a number is out of range.
+            UnknownComponentError: if no plugin registers the name of the engine.
+            ArgumentError: if `engine` is no engine.
             IncompatibleError: if no engine describes the experiment, or a keyword of the trainer
                 or a callback is not right for these runs; the message says why.
             DivergenceError: if the weights diverge; the message says when, `partial` has the
@@ -155,7 +160,8 @@ class Experiment:
             **options: keywords of the theory when it is given by name, such as `integrator`.
 
         Returns:
-            A trajectory.
+            A trajectory. Of a theory that predicts order parameters alone, the errors are computed
+            where these determine them.
 
         Raises:
             RangeError: if a number is out of range.
@@ -176,6 +182,7 @@ class Experiment:
                 times=grid,
                 initial=initial,
             )
+            trajectory = with_errors(trajectory, self.data_model, self.network, self.algorithm)
         return self.described(trajectory)
 
     def check(self, theory: str | Theory = "ode", **options: Any) -> None:
@@ -285,15 +292,15 @@ class Experiment:
         """Return the experiment as plain values, as in a configuration file.
 
         Returns:
-            `data_model`, `network` and `algorithm`; a component that was not built by its name is
-            described by its class and a digest of its state (its arrays and attributes, but not
-            what is in a `functools.cached_property`), an array of more than 100,000 numbers by its
-            shape and the SHA-256 of its float64 values.
+            `data_model`, `network` and `algorithm`; a component (a loss is one) that was not built
+            by its name is described by its class and a digest of its state (its arrays and
+            attributes, but not what is in a `functools.cached_property`), an array of more than
+            100,000 numbers by its shape and the SHA-256 of its float64 values.
         """
         return {
             "data_model": describe(self.data_model, _MOST_NUMBERS),
             "network": describe(self.network, _MOST_NUMBERS),
-            "algorithm": plain(asdict(self.algorithm)),
+            "algorithm": plain(self.algorithm, _MOST_NUMBERS),
         }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from gmmdyn.errors import ConvergenceError, GmmdynError
+from gmmdyn.experiment.errors_of_order_parameters import with_errors
 from gmmdyn.experiment.experiment import Experiment, build_theory
-from gmmdyn.interfaces import Theory
+from gmmdyn.interfaces import Engine, Theory
 from gmmdyn.trajectory import Trajectory
 from gmmdyn.trajectory.order_parameters import OrderParameters
 from gmmdyn.trajectory.times import settle_times
@@ -62,7 +63,10 @@ def solve_many(
             initial=[starts[i] for i in mine],
         )
         for i, one, result in zip(mine, parts, found, strict=True):
-            results[i] = _described(one, result)
+            whole = result
+            if isinstance(result, Trajectory):
+                whole = with_errors(result, one.data_model, one.network, one.algorithm)
+            results[i] = _described(one, whole)
     return [results[i] for i in range(len(experiments))]
 
 
@@ -73,7 +77,7 @@ def simulate_many(
     times: Sequence[float] | np.ndarray | None = None,
     replicas: int = 1,
     seed: int = 0,
-    engine: str = "auto",
+    engine: str | Callable[..., Engine] = "auto",
     test_size: int = 10_000,
     block_size: int | None = None,
     progress: bool | None = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def plain(value: Any, most: float = math.inf) -> Any:
     """Return a value as plain values.
 
     Args:
-        value: an option of a component, or a mapping of options.
+        value: an option of a component, a mapping of options, or what has them as its fields.
         most: numbers in an array, beyond which its shape and digest stand for it.
 
     Returns:
@@ -43,6 +44,8 @@ def plain(value: Any, most: float = math.inf) -> Any:
         return {str(key): plain(item, most) for key, item in value.items()}
     if isinstance(value, Component):
         return describe(value, most)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {item.name: plain(getattr(value, item.name), most) for item in fields(value)}
     if hasattr(value, "tolist"):  # arrays, tensors and NumPy's numbers
         if math.prod(np.shape(value)) > most:
             return _digest(value)

@@ -9,16 +9,19 @@ clusters, `K` hidden units, `P` random features, `S` integration points, `T` tim
 stands for any batch shape.
 """
 
+from gmmdyn.component import Component as Component
+from gmmdyn.component import Spec as Spec
 from gmmdyn.interfaces.activation import Activation as Activation
 from gmmdyn.interfaces.activation import ScalarFunction as ScalarFunction
-from gmmdyn.interfaces.component import Component as Component
-from gmmdyn.interfaces.component import Spec as Spec
 from gmmdyn.interfaces.data_model import Batch as Batch
 from gmmdyn.interfaces.data_model import CovarianceStructure as CovarianceStructure
 from gmmdyn.interfaces.data_model import DataModel as DataModel
 from gmmdyn.interfaces.data_model import GaussianMixture as GaussianMixture
 from gmmdyn.interfaces.data_model import IsotropicMixture as IsotropicMixture
 from gmmdyn.interfaces.data_model import PrincipalAxes as PrincipalAxes
+from gmmdyn.interfaces.engine import Engine as Engine
+from gmmdyn.interfaces.engine import Observer as Observer
+from gmmdyn.interfaces.engine import Segment as Segment
 from gmmdyn.interfaces.integrator import Errors as Errors
 from gmmdyn.interfaces.integrator import Fields as Fields
 from gmmdyn.interfaces.integrator import Integrator as Integrator

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gmmdyn.interfaces.component import Component
+from gmmdyn.component import Component
 
 ScalarFunction = Callable[[float], float]
 

@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from gmmdyn.component import Component
 from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.gaussian import bayes
-from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.labels import classes_of, outputs_of
 from gmmdyn.trajectory.curve import Curve
 from gmmdyn.trajectory.estimate import Estimate

@@ -9,8 +9,8 @@ from typing import NamedTuple, final
 from torch import Tensor
 
 from gmmdyn.algorithm.losses import SQUARE, Loss
+from gmmdyn.component import Component
 from gmmdyn.interfaces.activation import Activation
-from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.labels import classes_of, outputs_of
 
 

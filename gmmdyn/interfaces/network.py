@@ -10,8 +10,8 @@ from typing import Any, final
 from torch import Tensor
 
 from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.component import Component
 from gmmdyn.interfaces.activation import Activation
-from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.data_model import GaussianMixture
 from gmmdyn.trajectory.order_parameters import OrderParameters
 

@@ -10,12 +10,41 @@ from typing import Any, ClassVar
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.component import Component
 from gmmdyn.errors import GmmdynError, IncompatibleError
-from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.data_model import DataModel
 from gmmdyn.interfaces.network import Network
 from gmmdyn.trajectory import Trajectory
 from gmmdyn.trajectory.order_parameters import OrderParameters
+
+
+def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a theory that refuses what it does not describe before it does anything.
+
+    Each theory has to do so, third parties' too, and none can forget it.
+    """
+
+    @wraps(method)
+    def refusing(
+        self: Theory,
+        data_model: DataModel,
+        network: Network,
+        algorithm: OnlineSGD,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        reason = algorithm.undescribed(self.describes)
+        if network.outputs > 1 and not self.several_outputs:
+            reason = f"describes networks of one output, and this one has {network.outputs}"
+        if reason is not None:
+            raise IncompatibleError(f"the theory `{_name_of(self)}` {reason}.")
+        return method(self, data_model, network, algorithm, *args, **kwargs)
+
+    return refusing
+
+
+def _name_of(theory: Theory) -> str:
+    return type(theory).__name__ if theory.spec is None else theory.spec.name
 
 
 class Theory(Component, abc.ABC):
@@ -68,6 +97,9 @@ class Theory(Component, abc.ABC):
     ) -> Trajectory:
         """Predict the order parameters and the errors at the given times.
 
+        The errors `pmse` and `classification_error` may be left out: `Experiment.solve` adds them
+        where Q, R and v determine them.
+
         Args:
             data_model: the data model.
             network: the network; it is left as it was.
@@ -110,7 +142,7 @@ class Theory(Component, abc.ABC):
                 results.append(error)
         return results
 
-    @abc.abstractmethod
+    @_refusing
     def derivative(
         self,
         data_model: DataModel,
@@ -120,7 +152,7 @@ class Theory(Component, abc.ABC):
         *,
         time: float = 0.0,
     ) -> OrderParameters:
-        """Return the right-hand side of the dynamics at one state.
+        """Return the right-hand side of the dynamics at one state; there is none by default.
 
         Args:
             data_model: the data model.
@@ -134,8 +166,12 @@ class Theory(Component, abc.ABC):
             The time derivatives of Q, R, v (and b), in an object of the same type.
 
         Raises:
-            IncompatibleError: as `check`.
+            IncompatibleError: as `check`, and if the theory has no right-hand side.
         """
+        raise IncompatibleError(
+            f"the theory `{_name_of(self)}` has no right-hand side: it defines no `derivative`; "
+            "`solve` it instead."
+        )
 
     @classmethod
     def remarks(cls, predicted: Trajectory) -> list[str]:
@@ -150,29 +186,3 @@ class Theory(Component, abc.ABC):
             Lines of text.
         """
         return []
-
-
-def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method of a theory that refuses what it does not describe before it does anything.
-
-    Each theory has to do so, third parties' too, and none can forget it.
-    """
-
-    @wraps(method)
-    def refusing(
-        self: Theory,
-        data_model: DataModel,
-        network: Network,
-        algorithm: OnlineSGD,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        reason = algorithm.undescribed(self.describes)
-        if network.outputs > 1 and not self.several_outputs:
-            reason = f"describes networks of one output, and this one has {network.outputs}"
-        if reason is not None:
-            name = type(self).__name__ if self.spec is None else self.spec.name
-            raise IncompatibleError(f"the theory `{name}` {reason}.")
-        return method(self, data_model, network, algorithm, *args, **kwargs)
-
-    return refusing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gmmdyn.algorithm import Loss
 from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
 from gmmdyn.registry.plugins import build
 
@@ -77,6 +78,24 @@ def integrator(name: str, **options: Any) -> Integrator:
         ArgumentError: if a keyword is unknown or missing.
     """
     built: Integrator = build("integrator", name, options)
+    return built
+
+
+def loss(name: str, **options: Any) -> Loss:
+    """Build a loss.
+
+    Args:
+        name: a registered name, such as `"logistic"`.
+        **options: keywords of its class.
+
+    Returns:
+        The loss.
+
+    Raises:
+        UnknownComponentError: if no plugin registers the name.
+        ArgumentError: if a keyword is unknown or missing.
+    """
+    built: Loss = build("loss", name, options)
     return built
 
 

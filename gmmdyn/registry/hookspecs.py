@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from pluggy import HookimplMarker, HookspecMarker
 
 if TYPE_CHECKING:  # the command line reads this module before torch is imported
-    from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
+    from gmmdyn.algorithm import Loss
+    from gmmdyn.interfaces import Activation, DataModel, Engine, Integrator, Network, Theory
 
 hookspec = HookspecMarker("gmmdyn")
 hookimpl = HookimplMarker("gmmdyn")
@@ -41,3 +42,13 @@ def gmmdyn_integrators() -> Mapping[str, type[Integrator]]:  # type: ignore[empt
 @hookspec
 def gmmdyn_theories() -> Mapping[str, type[Theory]]:  # type: ignore[empty-body]
     """Return the theories that this plugin adds, by name."""
+
+
+@hookspec
+def gmmdyn_losses() -> Mapping[str, type[Loss]]:  # type: ignore[empty-body]
+    """Return the losses that this plugin adds, by name."""
+
+
+@hookspec
+def gmmdyn_engines() -> Mapping[str, type[Engine]]:  # type: ignore[empty-body]
+    """Return the engines that this plugin adds, by name."""

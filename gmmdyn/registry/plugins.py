@@ -14,6 +14,7 @@ from importlib.metadata import distributions
 from typing import Any, Literal
 
 from gmmdyn import checks, interfaces
+from gmmdyn.algorithm import Loss
 from gmmdyn.errors import ArgumentError, PluginError, UnknownComponentError
 from gmmdyn.registry import hookspecs
 from gmmdyn.registry.entry_points import GROUP as GROUP
@@ -22,7 +23,7 @@ from gmmdyn.registry.entry_points import Registration as Registration
 from gmmdyn.registry.entry_points import discover as discover
 from gmmdyn.registry.entry_points import registered
 
-Kind = Literal["activation", "data_model", "network", "integrator", "theory"]
+Kind = Literal["activation", "data_model", "network", "integrator", "theory", "loss", "engine"]
 
 _HOOKS: Mapping[Kind, tuple[str, type[interfaces.Component]]] = {
     "activation": ("gmmdyn_activations", interfaces.Activation),
@@ -30,6 +31,8 @@ _HOOKS: Mapping[Kind, tuple[str, type[interfaces.Component]]] = {
     "network": ("gmmdyn_networks", interfaces.Network),
     "integrator": ("gmmdyn_integrators", interfaces.Integrator),
     "theory": ("gmmdyn_theories", interfaces.Theory),
+    "loss": ("gmmdyn_losses", Loss),
+    "engine": ("gmmdyn_engines", interfaces.Engine),
 }
 KINDS: tuple[Kind, ...] = tuple(_HOOKS)
 

@@ -15,13 +15,13 @@ from torch import Tensor
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
-from gmmdyn.training.engine import Observer, copies
+from gmmdyn.interfaces.engine import Observer, Segment, copies
 from gmmdyn.training.evaluation import Weights, measure_own, measure_weights
 from gmmdyn.training.rule.blocked import CHUNK
 from gmmdyn.training.rule.loop import CompiledLoop
 from gmmdyn.training.rule.rule import Rule
 from gmmdyn.training.samples import Samples
-from gmmdyn.training.stream import TEST_SET, Segment, stream_seed
+from gmmdyn.training.stream import TEST_SET, stream_seed
 from gmmdyn.training.weight_engine import WeightEngine
 from gmmdyn.trajectory import Curve
 
@@ -62,9 +62,8 @@ class DenseEngine(WeightEngine):
 
     name = "dense"
     has_first_layer = True
-    describes = frozenset(
-        {"schedule", "batch_size", "label_noise", "train_readout", "loss=logistic"}
-    )
+    order = 20
+    describes = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss"})
     _always_in_threads = True
     _rotation: Tensor | None
     _scale: Tensor | None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,14 @@ class Weights(NamedTuple):
         """Return those of one network, without the leading axis."""
         bias = None if self.bias is None else self.bias[index]
         return Weights(self.first_layer[index], self.readout[index], bias)
+
+    def outputs(self, inputs: Tensor, activation: Activation) -> Tensor:
+        """Return the outputs, shape `(B,)`, of one network on inputs, shape `(B, D)`."""
+        fields = inputs @ self.first_layer.mT / inputs.shape[-1] ** 0.5
+        if self.bias is not None:
+            fields = fields + self.bias
+        outputs: Tensor = activation(fields) @ self.readout.to(fields.dtype)
+        return outputs
 
 
 class TestErrors(NamedTuple):
@@ -119,24 +128,20 @@ def errors_from_fields(
 
 def errors_from_inputs(
     data_model: DataModel,
-    first_layer: Tensor,
-    readout: Tensor,
-    bias: Tensor | None,
-    activation: Activation,
+    network: Callable[[Tensor], Tensor],
     size: int,
     generator: torch.Generator,
+    dtype: torch.dtype,
     loss: Loss = SQUARE,
 ) -> TestErrors:
     """Test on fresh inputs of any data model.
 
     Args:
         data_model: where the test set comes from.
-        first_layer: of one network, shape `(K, D)`.
-        readout: shape `(K,)`.
-        bias: shape `(K,)`, or None.
-        activation: of the hidden units.
+        network: returns outputs, shape `(B,)`, of inputs, shape `(B, D)`.
         size: of the test set.
         generator: the source of randomness.
+        dtype: of the inputs.
         loss: ℓ.
 
     Returns:
@@ -146,11 +151,8 @@ def errors_from_inputs(
     left = size
     while left:
         count = min(left, max(1, 2**22 // data_model.dim))
-        batch = data_model.sample(count, generator, first_layer.dtype)
-        fields = batch.inputs @ first_layer.mT / data_model.dim**0.5
-        if bias is not None:
-            fields = fields + bias
-        output = activation(fields) @ readout.to(fields.dtype)
+        batch = data_model.sample(count, generator, dtype)
+        output = network(batch.inputs)
         parts = (
             SQUARE.value(output, batch.labels),
             *misjudged(output, batch.labels),
@@ -159,6 +161,36 @@ def errors_from_inputs(
         sums = [total + float(part.sum()) for total, part in zip(sums, parts, strict=True)]
         left -= count
     return TestErrors(*(np.array(total / size) for total in sums))
+
+
+def measure_outputs(
+    data_model: DataModel,
+    network: Callable[[Tensor], Tensor],
+    seed: int,
+    test_size: int,
+    dtype: torch.dtype,
+    loss: Loss = SQUARE,
+) -> dict[str, np.ndarray]:
+    """Measure the errors of a network of which nothing is known but its outputs.
+
+    Args:
+        data_model: what it learns.
+        network: returns outputs, shape `(B,)`, of inputs, shape `(B, D)`; with finite parameters or
+            not.
+        seed: of its test set.
+        test_size: points in it.
+        dtype: of the inputs.
+        loss: ℓ; its mean is a curve of its own unless it is the square loss.
+
+    Returns:
+        Curves of a trajectory by name, each of shape `(1,)`; NaN where an output is not finite.
+    """
+    device = next(data_model.buffers(), torch.empty(0)).device
+    generator = torch.Generator(device=device).manual_seed(seed)
+    errors = np.array(errors_from_inputs(data_model, network, test_size, generator, dtype, loss))
+    # Where an output is no number, neither is a sign.
+    errors = np.where(np.isfinite(errors).all(), errors, np.nan)
+    return _curves_of(errors[:, None], loss)
 
 
 def measure_weights(
@@ -196,8 +228,9 @@ def measure_weights(
         one = weights.of(index)
         if bool(torch.isfinite(one.first_layer.sum() + one.readout.sum())):
             generator = torch.Generator(device=one.first_layer.device).manual_seed(seed)
+            network = partial(one.outputs, activation=activation)
             errors[:, index] = errors_from_inputs(
-                data_model, *one, activation, test_size, generator, loss
+                data_model, network, test_size, generator, one.first_layer.dtype, loss
             )
     return curves | _curves_of(errors, loss)
 

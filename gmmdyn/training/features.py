@@ -25,7 +25,7 @@ from gmmdyn.interfaces import (
     Network,
     PrincipalAxes,
 )
-from gmmdyn.training.engine import copies
+from gmmdyn.interfaces.engine import copies
 from gmmdyn.training.evaluation import Weights, misjudged
 from gmmdyn.training.rule.rule import Rule
 from gmmdyn.training.samples import Samples
@@ -76,7 +76,8 @@ class FeatureEngine(WeightEngine):
     """
 
     name = "features"
-    describes = frozenset({"schedule", "batch_size", "label_noise", "loss=logistic"})
+    order = 30
+    describes = frozenset({"schedule", "batch_size", "label_noise", "loss"})
     projection: Tensor
     centre: Tensor | None
 

@@ -11,12 +11,12 @@ from pytorch_lightning.callbacks import ModelSummary, ProgressBar, Timer
 from torch import Tensor
 
 from gmmdyn.errors import DivergenceError, IncompatibleError
+from gmmdyn.interfaces import Engine, Segment
 from gmmdyn.training.callbacks import check_monitors
 from gmmdyn.training.distributed import gathered, share
-from gmmdyn.training.engine import Engine
 from gmmdyn.training.progress import Progress
 from gmmdyn.training.recorder import Recorder
-from gmmdyn.training.stream import BlockStream, Segment
+from gmmdyn.training.stream import BlockStream
 from gmmdyn.training.trainers import check_epochs, check_trainer
 
 # Callbacks that do not care when a step ends.

@@ -11,10 +11,9 @@ import pytorch_lightning as pl
 import torch
 
 from gmmdyn.errors import DivergenceError, IncompatibleError
+from gmmdyn.interfaces import Engine, Segment
 from gmmdyn.training.callbacks import why_stopped
 from gmmdyn.training.distributed import gathered
-from gmmdyn.training.engine import Engine
-from gmmdyn.training.stream import Segment
 from gmmdyn.trajectory import Curve, Source, Trajectory
 
 

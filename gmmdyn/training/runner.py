@@ -18,8 +18,8 @@ from pytorch_lightning.utilities.exceptions import (  # type: ignore[attr-define
 )
 
 from gmmdyn.errors import ConfigError, OutputError
+from gmmdyn.interfaces import Engine
 from gmmdyn.training.distributed import ReplicaStrategy
-from gmmdyn.training.engine import Engine
 from gmmdyn.training.module import OnlineLearning
 from gmmdyn.training.progress import Progress
 from gmmdyn.training.quiet import quiet

@@ -11,10 +11,10 @@ from gmmdyn import checks
 from gmmdyn.errors import ConvergenceError, GmmdynError, IncompatibleError
 from gmmdyn.training.chain.engine import ChainEngine
 from gmmdyn.training.chain.experiments import ChainExperiment
-from gmmdyn.training.engines import ENGINES
+from gmmdyn.training.engines import EngineLike, check_engine
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.runner import run
-from gmmdyn.training.simulate import Problem, metadata, outcome, simulate
+from gmmdyn.training.simulation import Problem, metadata, outcome, simulate
 from gmmdyn.trajectory import Trajectory
 
 
@@ -24,7 +24,7 @@ def simulate_many(
     *,
     replicas: int,
     seed: int,
-    engine: str,
+    engine: EngineLike,
     test_size: int,
     block_size: int | None,
     progress: bool | None,
@@ -37,7 +37,7 @@ def simulate_many(
         grid: returns the recording times at a dimension.
         replicas: of each experiment.
         seed: of all samples and test sets.
-        engine: the name of an engine, or `"auto"`.
+        engine: the name of an engine, what builds one, or `"auto"`.
         test_size: points in each test set.
         block_size: updates in a block.
         progress: whether to show a progress bar.
@@ -56,7 +56,7 @@ def simulate_many(
             "`logger` and `callbacks` of the trainer belong to one run: what they keep of one "
             "experiment would go into the next; simulate the experiments one by one."
         )
-    checks.choice("engine", engine, ("auto", *(cls.name for cls in ENGINES)))
+    check_engine(engine)
     replicas = checks.whole("replicas", replicas)
     seed = checks.whole("seed", seed, at_least=0)
     test_size = checks.whole("test_size", test_size)
@@ -106,9 +106,10 @@ def simulate_many(
     return [results[index] for index in range(len(problems))]
 
 
-def _kind(problem: Problem, engine: str, index: int) -> Hashable:
+def _kind(problem: Problem, engine: EngineLike, index: int) -> Hashable:
     """Return what experiments that run together share; nobody shares an index."""
-    if engine not in ("auto", ChainEngine.name) or ChainEngine.obstacle(*problem) is not None:
+    chain = engine in ("auto", ChainEngine.name, ChainEngine)
+    if not chain or ChainEngine.obstacle(*problem) is not None:
         return index
     return ChainExperiment.of(*problem).kind
 

@@ -8,43 +8,13 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
 
 from torch.utils.data import IterableDataset
 
+from gmmdyn.interfaces import Segment
+
 _MASK = (1 << 64) - 1
-
-
-class Segment(NamedTuple):
-    """A part of one block, usually all of it.
-
-    Attributes:
-        block: the number of the block.
-        start: the first update of the segment, counted from the start of the run.
-        stop: one past its last update.
-    """
-
-    block: int
-    start: int
-    stop: int
-
-    def parts(self, start: int, stop: int, at: Collection[int]) -> list[tuple[int, int]]:
-        """Return what it has in common with some updates, in parts.
-
-        Args:
-            start: the first of the updates.
-            stop: one past the last.
-            at: numbers of updates done at which to cut.
-
-        Returns:
-            The first update of each part and one past its last, in order.
-        """
-        first, last = max(start, self.start), min(stop, self.stop)
-        if first >= last:
-            return []
-        cuts = sorted(number for number in {*at} if first < number < last)
-        return list(zip([first, *cuts], [*cuts, last], strict=True))
 
 
 class BlockStream(IterableDataset[Segment]):

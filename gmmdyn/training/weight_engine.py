@@ -12,13 +12,12 @@ from torch import Tensor
 
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces import DataModel
-from gmmdyn.training.engine import Engine, Observer, nothing
+from gmmdyn.interfaces.engine import Engine, Observer, Segment, nothing
 from gmmdyn.training.evaluation import Weights
 from gmmdyn.training.rule.blocked import BlockedForm
 from gmmdyn.training.rule.loop import CompiledLoop
 from gmmdyn.training.rule.rule import Rule
 from gmmdyn.training.samples import Samples, SampleSource
-from gmmdyn.training.stream import Segment
 from gmmdyn.training.threads import run_in_threads
 
 

@@ -20,8 +20,7 @@ DESCRIBES = frozenset(
         "batch_size",
         "label_noise",
         "train_readout",
-        "loss=logistic",
-        "loss=cross-entropy",
+        "loss",
     }
 )
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from gmmdyn import Trajectory
 from gmmdyn.errors import ConvergenceError, IncompatibleError, NotPositiveError
 from gmmdyn_ode.chart import chart_of
+from gmmdyn_ode.differentiable import integrate_with_torchdiffeq
 from gmmdyn_ode.dopri5_batched import BatchRates, dopri5_batched
 from gmmdyn_ode.dynamics import Dynamics
-from gmmdyn_ode.flow import integrate_with_torchdiffeq
 from gmmdyn_ode.integration import METHODS, integrate
 from gmmdyn_ode.integrators import Selected
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.algorithm.losses import LOSSES
+from gmmdyn import registry
 from gmmdyn.errors import ConfigError, GmmdynError
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", registry.available("loss"))
 @pytest.mark.parametrize("label", [-1.0, 1.0])
 def test_signal_and_curvature_are_the_slopes_of_the_loss(name, label):
-    loss = LOSSES[name]
+    loss = gd.loss(name)
     output = torch.linspace(-30, 30, 41, dtype=torch.float64, requires_grad=True)
     y = torch.full_like(output, label)
     (first,) = torch.autograd.grad(loss.value(output, y).sum(), output, create_graph=True)
@@ -27,9 +27,9 @@ def test_signal_and_curvature_are_the_slopes_of_the_loss(name, label):
 
 def test_the_losses_by_hand():
     output, label = torch.tensor([0.5, -2.0]), torch.tensor([1.0, 1.0])
-    torch.testing.assert_close(LOSSES["square"].value(output, label), torch.tensor([0.125, 4.5]))
+    torch.testing.assert_close(gd.loss("square").value(output, label), torch.tensor([0.125, 4.5]))
     expected = torch.log1p(torch.exp(-output))
-    torch.testing.assert_close(LOSSES["logistic"].value(output, label), expected)
+    torch.testing.assert_close(gd.loss("logistic").value(output, label), expected)
 
 
 def test_a_schedule_is_linear_between_its_times_and_constant_beyond():

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import gmmdyn as gd
-from gmmdyn.algorithm.losses import LOSSES
 from gmmdyn.errors import IncompatibleError, ShapeError
 from gmmdyn.interfaces import Fields, TwoLayerNetwork
 from gmmdyn_ode.dynamics import Dynamics
@@ -51,7 +50,7 @@ def fields(activation="tanh", loss="square", hidden=3, labels=ONE_HOT):
         readout=0.8 * normal(hidden, labels.shape[-1], seed=3),
         labels=labels,
         activation=gd.activation(activation),
-        loss=LOSSES[loss],
+        loss=gd.loss(loss),
     )
 
 
@@ -151,7 +150,7 @@ def test_two_opposite_outputs_err_as_one_does(name, activation, loss):
     classes = nn.functional.one_hot(torch.tensor([0, 1, 1, 0])).double()
     several = problem._replace(readout=torch.cat([v, -v], 1), labels=classes)
     single = problem._replace(
-        readout=v.squeeze(1), labels=classes[:, 0] - classes[:, 1], loss=LOSSES["square"]
+        readout=v.squeeze(1), labels=classes[:, 0] - classes[:, 1], loss=gd.loss("square")
     )
     integrator = prepared(name)
     one, two = integrator.errors(single), integrator.errors(several)
@@ -194,7 +193,7 @@ def test_noise_is_positive_semi_definite_where_units_merge():
 
 
 def test_what_closed_forms_do_not_describe_is_refused():
-    cross_entropy = LOSSES["cross-entropy"]
+    cross_entropy = gd.loss("cross-entropy")
     for name, activation in (("closed-form", "erf"), ("preintegrated", "relu")):
         refused = gd.integrator(name).refusal(gd.activation(activation), cross_entropy, 3, 3)
         assert "take `sobol`" in refused
@@ -215,7 +214,7 @@ def test_an_integrator_of_one_output_is_refused_more():
         def obstacle(self, activation, loss, hidden):
             return None
 
-    parts = gd.activation("erf"), LOSSES["square"], 3
+    parts = gd.activation("erf"), gd.loss("square"), 3
     assert Old().refusal(*parts) is None
     assert "one output, and not 4; take `sobol`" in Old().refusal(*parts, 4)
 

@@ -8,8 +8,8 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.errors import NotPositiveError
+from gmmdyn_ode.differentiable import integrate_with_torchdiffeq
 from gmmdyn_ode.dynamics import Dynamics
-from gmmdyn_ode.flow import integrate_with_torchdiffeq
 from gmmdyn_ode.integration import accepted_steps, integrate
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.solver import BLOW_UP, Settings

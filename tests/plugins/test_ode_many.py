@@ -14,8 +14,8 @@ from gmmdyn.errors import (
     NotPositiveError,
     RangeError,
 )
+from gmmdyn_ode.differentiable import integrate_with_torchdiffeq
 from gmmdyn_ode.dopri5_batched import dopri5_batched
-from gmmdyn_ode.flow import integrate_with_torchdiffeq
 from gmmdyn_ode.solver import BLOW_UP, Settings
 
 TIMES = [0.0, 0.5, 2.0, 6.0]

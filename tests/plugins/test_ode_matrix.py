@@ -9,8 +9,8 @@ from scipy.linalg import expm
 
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
+from gmmdyn_ode.differentiable import integrate_with_torchdiffeq
 from gmmdyn_ode.dynamics import Dynamics
-from gmmdyn_ode.flow import integrate_with_torchdiffeq
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem
 from gmmdyn_ode.noise import Blocks, Modes, blocks_of, noise_of
 from gmmdyn_ode.problem import Problem

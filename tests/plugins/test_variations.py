@@ -8,11 +8,10 @@ import pytest
 
 import gmmdyn as gd
 from gmmdyn import registry
-from gmmdyn.algorithm.losses import LOSSES, Loss
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.training.engines import ENGINES
 
 THEORIES = registry.available("theory")
+ENGINES = registry.available("engine")
 VARIATIONS = {
     "schedule": {"learning_rate": gd.Schedule([0, 1], [0.2, 0.1])},
     "batch_size": {"batch_size": 3},
@@ -29,20 +28,28 @@ class HeavyBall(gd.OnlineSGD):
     momentum: float = 0.9
 
 
-class Cubed(Loss):
+SQUARE = gd.SquareLoss()
+
+
+class Cubed(gd.Loss):
     """The square loss in all but its name, so that nothing else could refuse it."""
 
     def value(self, output, label):
-        return LOSSES["square"].value(output, label)
+        return SQUARE.value(output, label)
 
     def signal(self, output, label):
-        return LOSSES["square"].signal(output, label)
+        return SQUARE.signal(output, label)
 
     def curvature(self, output, label):
-        return LOSSES["square"].curvature(output, label)
+        return SQUARE.curvature(output, label)
 
     def scalar_signal(self):
-        return LOSSES["square"].scalar_signal()
+        return SQUARE.scalar_signal()
+
+
+def declared(variation, describes):
+    """Whether what is described holds a variation: of losses one, or all of them."""
+    return variation in describes or ("loss" in describes and variation.startswith("loss="))
 
 
 def experiment(features, algorithm):
@@ -92,7 +99,7 @@ def test_a_theory_refuses_an_unknown_field_by_its_name_on_every_road(name):
 def test_a_theory_refuses_what_it_does_not_declare(name):
     for variation, options in VARIATIONS.items():
         tried = experiment(on_features(name), gd.OnlineSGD(**{"learning_rate": 0.1, **options}))
-        if variation in registry.get("theory", name).describes:
+        if declared(variation, registry.get("theory", name).describes):
             tried.check(name)
             continue
         for run in ways(name, tried).values():
@@ -100,7 +107,7 @@ def test_a_theory_refuses_what_it_does_not_declare(name):
                 run()
 
 
-@pytest.mark.parametrize("engine", ["auto", *(cls.name for cls in ENGINES)])
+@pytest.mark.parametrize("engine", ["auto", *ENGINES])
 def test_an_engine_refuses_an_unknown_field_by_its_name(engine):
     for features in (False, True):
         tried = experiment(features, HeavyBall(0.1))
@@ -113,26 +120,42 @@ def test_an_engine_refuses_an_unknown_field_by_its_name(engine):
         assert "momentum" not in str(other)
 
 
-@pytest.mark.parametrize("cls", ENGINES, ids=lambda cls: cls.name)
-def test_an_engine_refuses_what_it_does_not_declare(cls):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_engine_refuses_what_it_does_not_declare(engine):
+    cls = registry.get("engine", engine)
     for variation, options in VARIATIONS.items():
-        tried = experiment(
-            cls.name == "features", gd.OnlineSGD(**{"learning_rate": 0.1, **options})
-        )
+        tried = experiment(engine == "features", gd.OnlineSGD(**{"learning_rate": 0.1, **options}))
         parts = tried.data_model, tried.network, tried.algorithm
-        assert (cls.obstacle(*parts) is None) == (variation in cls.describes), variation
+        assert (cls.obstacle(*parts) is None) == declared(variation, cls.describes), variation
 
 
-def test_an_unknown_loss_is_refused_by_its_name(monkeypatch):
-    monkeypatch.setitem(LOSSES, "cubed", Cubed())
-    algorithm = gd.OnlineSGD(0.1, loss="cubed")
+def test_a_loss_of_ones_own_is_described_where_every_loss_is_and_refused_elsewhere_by_its_name():
+    algorithm = gd.OnlineSGD(0.1, loss=Cubed())
+    (name,) = algorithm.variations
+    assert name == f"loss={__name__}.Cubed"  # no registered name, which has no dots
+    described = [name for name in THEORIES if "loss" in registry.get("theory", name).describes]
+    assert described == ["ode", "state-evolution"]
     for name in THEORIES:
         for run in ways(name, experiment(on_features(name), algorithm)).values():
-            with pytest.raises(IncompatibleError, match="not the cubed loss; leave `loss` out"):
+            if name in described:
                 run()
-    for features in (False, True):
-        with pytest.raises(IncompatibleError, match="not the cubed loss; leave `loss` out"):
-            experiment(features, algorithm).simulate(1)
+                continue
+            with pytest.raises(IncompatibleError, match="not the Cubed loss; leave `loss` out"):
+                run()
+
+
+def test_who_describes_one_loss_does_not_describe_another():
+    logistic, mine = (gd.OnlineSGD(0.1, loss=loss) for loss in ("logistic", Cubed()))
+    assert logistic.undescribed({"loss=logistic"}) is None
+    assert mine.undescribed({"loss"}) is None
+    sentence = (
+        "describes plain SGD with or without the logistic loss, and not the Cubed loss; leave "
+        "`loss` out"
+    )
+    assert mine.undescribed({"loss=logistic"}) == sentence
+    assert "with or without any loss, and not label noise" in gd.OnlineSGD(
+        0.1, loss="logistic", label_noise=0.1
+    ).undescribed({"loss"})
 
 
 def test_the_equations_of_a_problem_refuse_it_too():
@@ -154,19 +177,19 @@ def test_problems_of_two_losses_are_not_solved_together():
     assert problem._replace(loss=loss).kind != problem._replace(loss=Cubed()).kind
 
 
-def test_the_square_loss_is_known_by_its_property_and_by_nothing_else(monkeypatch):
+def test_the_square_loss_is_known_by_its_property_and_by_nothing_else():
     """A loss that says it is the square one runs as that one, and needs no curve of its own."""
 
     class Mine(Cubed):
         quadratic = True
 
-    monkeypatch.setitem(LOSSES, "mine", Mine())
-    for features, engine in ((False, "chain"), (False, "dense"), (True, "features")):
+    cases = (False, "chain"), (False, "dense"), (True, "features"), (False, "plain")
+    for features, engine in cases:
         runs = [
             experiment(features, gd.OnlineSGD(0.1, loss=loss)).simulate(
                 1, engine=engine, test_size=50
             )
-            for loss in ("square", "mine")
+            for loss in ("square", Mine())
         ]
         assert runs[0].curves.keys() == runs[1].curves.keys()
         assert (runs[0].pmse == runs[1].pmse).all()

@@ -14,7 +14,6 @@ from numba import njit
 from scipy import stats
 
 import gmmdyn as gd
-from gmmdyn.algorithm.losses import LOSSES
 from gmmdyn.compiler import cuda
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.training import ChainEngine, Segment
@@ -211,7 +210,7 @@ def test_it_compiles_for_a_gpu(activation, loss, pretended_device):
 
     from gmmdyn.training.chain import _cuda
 
-    functions = functions_of(gd.activation(activation), LOSSES[loss])
+    functions = functions_of(gd.activation(activation), gd.loss(loss))
     kernel = _cuda.kernel_of(_cuda.Sizes(1000, 2, 4, 4, 4, 1, False), functions)
     code, _ = numba_cuda.compile_ptx(kernel, _cuda.SIGNATURE.args, cc=(9, 0))
     assert ".target sm_90" in code
@@ -223,7 +222,7 @@ def _sorted_value(x):
 
 
 def test_what_cuda_cannot_compile_is_refused_in_a_sentence(pretended_device):
-    functions = (_sorted_value, _sorted_value, error_function_of(LOSSES["square"]))
+    functions = (_sorted_value, _sorted_value, error_function_of(gd.loss("square")))
     with pytest.raises(IncompatibleError, match=r"cannot compile the scalar functions.*`dense`"):
         gpu._compiled((1000, 2, 4, 4, 4, 1, False), functions)
 

@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 
 import gmmdyn as gd
-from gmmdyn.algorithm.losses import LOSSES
 from gmmdyn.errors import (
     ArgumentError,
     ConfigError,
@@ -199,13 +198,17 @@ def test_drawing_fields_is_drawing_inputs(activation):
                     network.activation,
                     size,
                     generator,
-                    LOSSES["logistic"],
+                    gd.loss("logistic"),
                 )
             )
-            weights = (network.first_layer, network.readout, network.bias)
             inputs.append(
                 errors_from_inputs(
-                    mixture, *weights, network.activation, size, generator, LOSSES["logistic"]
+                    mixture,
+                    network,
+                    size,
+                    generator,
+                    network.first_layer.dtype,
+                    gd.loss("logistic"),
                 )
             )
     fields, inputs = np.array(fields), np.array(inputs)
@@ -246,7 +249,7 @@ def test_networks_are_tested_together_as_each_by_itself():
     ]
     parts = zip(*((n.first_layer.data, n.readout.data, n.bias.data) for n in networks), strict=True)
     states = mixture.order_parameters(*map(torch.stack, parts))
-    loss, size = LOSSES["logistic"], 400
+    loss, size = gd.loss("logistic"), 400
     found = errors_from_fields(
         states,
         mixture.labels,

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
+from gmmdyn.interfaces import Segment
 from gmmdyn.training.rule.rule import Addresses, Functions
-from gmmdyn.training.stream import Segment
 
 # Updates whose noise is drawn at once: it stays in the cache, and calls are few.
 _PIECE = 2048

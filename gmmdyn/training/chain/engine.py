@@ -23,14 +23,14 @@ from gmmdyn.compiler.scalars import can_compile
 from gmmdyn.compiler.tracing import UntraceableError
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
+from gmmdyn.interfaces.engine import Engine, Observer, Segment, nothing
 from gmmdyn.training.chain.coordinates import coordinates_of
 from gmmdyn.training.chain.cpu import Noise, draw_noise, mover
 from gmmdyn.training.chain.experiments import ChainExperiment, parameters_of, same_kind
 from gmmdyn.training.chain.gpu import advance_chains, keys_of
-from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import measure_order_parameters
 from gmmdyn.training.rule.rule import error_function_of, scalar_functions_of
-from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
+from gmmdyn.training.stream import SAMPLES, TEST_SET, stream_seed
 from gmmdyn.training.threads import one_torch_thread, run_in_threads
 from gmmdyn.trajectory.order_parameters import OrderParameters
 
@@ -74,7 +74,8 @@ class ChainEngine(Engine):
     """
 
     name = "chain"
-    describes = frozenset({"schedule", "label_noise", "train_readout", "loss=logistic"})
+    order = 10
+    describes = frozenset({"schedule", "label_noise", "train_readout", "loss"})
     # A GPU is the faster one for thousands of chains only, and draws other noise.
     accelerator = "cpu"
     centres: Tensor

@@ -74,7 +74,7 @@ class StateEvolution(Theory):
 
     # A schedule that goes on changing has no fixed point.
     describes: ClassVar[frozenset[str]] = frozenset(
-        {"batch_size", "label_noise", "train_readout", "loss=logistic"}
+        {"batch_size", "label_noise", "train_readout", "loss"}
     )
     follows_time: ClassVar[bool] = False
 

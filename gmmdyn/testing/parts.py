@@ -1,9 +1,4 @@
-"""Conformance checks for plugin authors: what gmmdyn's own components must pass too.
-
-Each check raises AssertionError with a sentence. Use them in the tests of a plugin:
-
-    gmmdyn.testing.check_activation(Softplus())
-"""
+"""Checks of what functions and distributions are made of: activations, losses, data, integrals."""
 
 from __future__ import annotations
 
@@ -11,6 +6,7 @@ import math
 
 import torch
 
+from gmmdyn.algorithm import Loss
 from gmmdyn.interfaces import (
     Activation,
     DataModel,
@@ -35,9 +31,9 @@ def check_activation(activation: Activation) -> None:
         x = x[(x - kink).abs() > 1e-3]
     step = 1e-5
     slope = (activation(x + step) - activation(x - step)) / (2 * step)
-    _close("derivative", activation.derivative(x), slope, 1e-6)
+    close("derivative", activation.derivative(x), slope, 1e-6)
     curvature = (activation.derivative(x + step) - activation.derivative(x - step)) / (2 * step)
-    _close("second_derivative", activation.second_derivative(x), curvature, 1e-6)
+    close("second_derivative", activation.second_derivative(x), curvature, 1e-6)
     for dtype in (torch.float32, torch.float64):
         functions = (activation.forward, activation.derivative, activation.second_derivative)
         for function in functions:
@@ -58,7 +54,7 @@ def check_activation(activation: Activation) -> None:
     if scalars is not None:
         for scalar, wanted in zip(scalars, (activation(x), activation.derivative(x)), strict=True):
             ours = torch.tensor([scalar(float(value)) for value in x], dtype=torch.float64)
-            _close("scalar_functions", ours, wanted, 1e-12)
+            close("scalar_functions", ours, wanted, 1e-12)
 
 
 def check_data_model(data_model: DataModel) -> None:
@@ -171,23 +167,71 @@ def check_integrator(integrator: Integrator, activation: Activation, tolerance: 
         g, dg = activation(lam), activation.derivative(lam)
         delta = (fields.labels[cluster] - g @ fields.readout).unsqueeze(1)
         signal = fields.readout * dg * delta
-        _close("drive", moments.drive[cluster], signal.mean(0), tolerance)
-        _close("readout", moments.readout[cluster], (g * delta).mean(0), tolerance)
-        _close("noise", moments.noise[cluster], signal.T @ signal / len(z), tolerance)
+        close("drive", moments.drive[cluster], signal.mean(0), tolerance)
+        close("readout", moments.readout[cluster], (g * delta).mean(0), tolerance)
+        close("noise", moments.noise[cluster], signal.T @ signal / len(z), tolerance)
         # Stein: E[signal_k (lam_i - m_i)] = sum_j E[d signal_k / d lam_j] Cov_ji
         with_fields = signal.T @ (lam - fields.mean[cluster]) / len(z)
         ours = moments.stein[cluster] @ fields.covariance[cluster]
-        _close("stein", ours, with_fields, tolerance)
+        close("stein", ours, with_fields, tolerance)
         output = g @ fields.readout
         tie = (output == 0).double()
         wrong = (fields.labels[cluster] * output < 0).double() + 0.5 * tie
-        _close("pmse", errors.pmse[cluster], 0.5 * (delta**2).mean(), tolerance)
+        close("pmse", errors.pmse[cluster], 0.5 * (delta**2).mean(), tolerance)
         rate = errors.classification_error[cluster]
-        _close("classification_error", rate, wrong.mean(), tolerance)
+        close("classification_error", rate, wrong.mean(), tolerance)
         ties = torch.zeros(()) if errors.tie_rate is None else errors.tie_rate[cluster]
-        _close("tie_rate", ties, tie.mean(), tolerance)
+        close("tie_rate", ties, tie.mean(), tolerance)
 
 
-def _close(name: str, found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> None:
+def check_loss(loss: Loss) -> None:
+    """Check that the parts of a loss agree with each other.
+
+    Args:
+        loss: to check.
+
+    Raises:
+        AssertionError: saying what disagrees.
+    """
+    output = torch.linspace(-4.03, 4.01, 403, dtype=torch.float64).requires_grad_()
+    label = torch.ones_like(output)
+    label[::2] = -1
+    value = loss.value(output, label)
+    (slope,) = torch.autograd.grad(value.sum(), output)
+    signal = loss.signal(output, label)
+    close("signal", signal.detach(), -slope, 1e-9)
+    bent = torch.zeros_like(output)
+    if signal.requires_grad:
+        (bent,) = torch.autograd.grad(-signal.sum(), output)
+    output = output.detach()
+    close("curvature", loss.curvature(output, label), bent, 1e-9)
+    for dtype in (torch.float32, torch.float64):
+        points, one = output.to(dtype).view(-1, 1), torch.ones(1, dtype=dtype)
+        for function in (loss.value, loss.signal, loss.curvature):
+            found = function(points, one)
+            assert found.dtype == dtype, f"given {dtype} it returns {found.dtype}"
+            assert found.shape == points.shape, "output and label are broadcast to one shape"
+    square = 0.5 * (label - output) ** 2
+    if loss.quadratic:
+        close("value of a loss that says it is quadratic", value.detach(), square, 1e-12)
+    scalar = loss.scalar_signal()
+    if scalar is not None:
+        pairs = zip(output.tolist(), label.tolist(), strict=True)
+        ours = torch.tensor([scalar(*pair) for pair in pairs], dtype=torch.float64)
+        close("scalar_signal", ours, signal.detach(), 1e-12)
+
+
+def close(name: str, found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> None:
+    """Check that numbers agree.
+
+    Args:
+        name: of what they are.
+        found: the numbers.
+        wanted: what they should be.
+        tolerance: the largest difference allowed.
+
+    Raises:
+        AssertionError: if they do not.
+    """
     gap = float((found - wanted).abs().max())
     assert gap <= tolerance, f"`{name}` is off by {gap:.3g}"

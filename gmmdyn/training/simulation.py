@@ -11,9 +11,8 @@ import numpy as np
 from gmmdyn import checks
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ConfigError, DivergenceError
-from gmmdyn.interfaces import DataModel, Network
-from gmmdyn.training.engine import Engine
-from gmmdyn.training.engines import build_engine
+from gmmdyn.interfaces import DataModel, Engine, Network
+from gmmdyn.training.engines import EngineLike, build_engine, name_of
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.runner import run
 from gmmdyn.trajectory import Trajectory
@@ -28,7 +27,7 @@ def simulate(
     *,
     replicas: int,
     seed: int,
-    engine: str,
+    engine: EngineLike,
     test_size: int,
     block_size: int | None,
     progress: bool | None,
@@ -76,7 +75,7 @@ def metadata(engine: Engine, replicas: int, seed: int, test_size: int) -> dict[s
         JSON types only.
     """
     return {
-        "engine": engine.name,
+        "engine": name_of(engine),
         "replicas": replicas,
         "seed": seed,
         "block_size": engine.block_size,

@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import ClassVar, NamedTuple, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gmmdyn.algorithm import OnlineSGD
-from gmmdyn.interfaces import DataModel, Network
-from gmmdyn.training.stream import Segment
+from gmmdyn.component import Component
+from gmmdyn.interfaces.data_model import DataModel
+from gmmdyn.interfaces.network import Network
 from gmmdyn.trajectory import Curve
 
 # Called with the number of updates done and the replicas that are there; from several threads at
 # once, each with other replicas.
 Observer = Callable[[int, range], None]
+
+
+class Segment(NamedTuple):
+    """A part of one block, usually all of it.
+
+    Attributes:
+        block: the number of the block.
+        start: the first update of the segment, counted from the start of the run.
+        stop: one past its last update.
+    """
+
+    block: int
+    start: int
+    stop: int
+
+    def parts(self, start: int, stop: int, at: Collection[int]) -> list[tuple[int, int]]:
+        """Return what it has in common with some updates, in parts.
+
+        Args:
+            start: the first of the updates.
+            stop: one past the last.
+            at: numbers of updates done at which to cut.
+
+        Returns:
+            The first update of each part and one past its last, in order.
+        """
+        first, last = max(start, self.start), min(stop, self.stop)
+        if first >= last:
+            return []
+        cuts = sorted(number for number in {*at} if first < number < last)
+        return list(zip([first, *cuts], [*cuts, last], strict=True))
 
 
 def nothing(step: int, replicas: range) -> None:
@@ -43,12 +75,13 @@ def copies(tensor: Tensor, replicas: int) -> nn.Parameter:
     return nn.Parameter(stacked.clone(memory_format=torch.contiguous_format), requires_grad=False)
 
 
-class Engine(nn.Module, abc.ABC):
+class Engine(Component, abc.ABC):
     """The states of all replicas, and how blocks of samples move them.
 
     What a checkpoint must hold is in its parameters and buffers. Its noise depends on its seed, the
     replica and the block alone, never on when it is looked at. A subclass's constructor takes a
-    data model, a network and an algorithm, and by keyword `replicas`, `seed` and `block_size`.
+    data model, a network and an algorithm, and by keyword `replicas`, `seed` and `block_size` (None
+    for its own choice).
 
     Its own parameters have an axis of replicas first. Replicas are numbered from 0 in this process;
     seeds are made of their `numbers`.
@@ -58,11 +91,14 @@ class Engine(nn.Module, abc.ABC):
         block_size: updates in a block, at least 1.
 
     Attributes:
-        name: what `Experiment.simulate` calls it.
-        describes: the `OnlineSGD.variations` that it simulates; it refuses all others.
+        name: what `Experiment.simulate` calls it; the name under which a plugin registers it.
+        describes: the `OnlineSGD.variations` that it simulates, with `loss` for every loss; it
+            refuses all others.
         several_outputs: whether it simulates networks of several outputs.
         has_first_layer: whether it measures what `DataModel.measure` does with one; others refuse
             a data model that overrides it.
+        order: when `"auto"` asks it: engines with smaller numbers before it, `chain` (10), `dense`
+            (20), `features` (30) and `plain` (100) among them; None for never.
         accelerator: what `Experiment.simulate` runs it on unless told, as Lightning's trainer
             names it.
         dim: the input dimension `D`: one unit of time is `D` updates.
@@ -74,6 +110,7 @@ class Engine(nn.Module, abc.ABC):
     describes: ClassVar[frozenset[str]] = frozenset()
     several_outputs: ClassVar[bool] = False
     has_first_layer: ClassVar[bool] = False
+    order: ClassVar[float | None] = None
     accelerator: ClassVar[str] = "auto"
     first_replica: int = 0
     _total: int | None = None

@@ -1,0 +1,47 @@
+"""The cross-entropy of several classes."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from gmmdyn import Loss
+
+
+@final
+class CrossEntropy(Loss):
+    r"""The cross-entropy $-\sum_o y_o \log\pi_o$ of labels and the softmax $\pi$ of all outputs.
+
+    A label is a row of probabilities, one for each class; it sums to one. With outputs φ and -φ for
+    two classes it is the logistic loss at 2φ.
+    """
+
+    joint: ClassVar[bool] = True
+
+    def value(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return −Σ y log π; see `Loss.value`."""
+        return -(label * torch.log_softmax(output, -1)).sum(-1)
+
+    def signal(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return y − π; see `Loss.signal`."""
+        return label - torch.softmax(output, -1)
+
+    def curvature(self, output: Tensor, label: Tensor) -> Tensor:
+        """Return the matrix of π and −π πᵀ, diag(π) − π πᵀ; see `Loss.curvature`."""
+        p = torch.softmax(output, -1)
+        p = p.expand(torch.broadcast_shapes(output.shape, label.shape))
+        return torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
+
+    def obstacle(self, labels: Tensor) -> str | None:
+        """Describe labels that are probabilities of two or more classes; see `Loss.obstacle`."""
+        if labels.ndim == 2 and labels.shape[-1] > 1:
+            sums = labels.sum(-1)
+            if bool((labels >= 0).all()) and torch.allclose(sums, torch.ones_like(sums)):
+                return None
+        return (
+            "the cross-entropy takes labels that are probabilities of classes: rows of at least "
+            "two numbers from 0 on that sum to one. These, of shape "
+            f"{tuple(labels.shape)}, are not; give one-hot labels of shape (C, O)."
+        )
