@@ -105,8 +105,10 @@ def _panels(trajectory: Trajectory) -> list[_Panel]:
         panels.append(_Panel(r"$R_{\alpha k}$", "R", (cluster, unit), cluster, "cluster"))
     for name in ("v", "b"):
         if name in trajectory.curves:
-            units = np.arange(trajectory[name].shape[-1])
-            panels.append(_Panel(f"${name}_k$", name, (units,), units, "unit"))
+            dims = trajectory.dimensions[name]
+            index = tuple(i.ravel() for i in np.indices(trajectory[name].shape[-len(dims) :]))
+            label = f"${name}_k$" if len(dims) == 1 else f"${name}_{{ko}}$"
+            panels.append(_Panel(label, name, index, index[0], "unit"))
     for name, dims in trajectory.dimensions.items():
         if name not in CURVES and dims:
             index = tuple(i.ravel() for i in np.indices(trajectory[name].shape[-len(dims) :]))

@@ -13,6 +13,7 @@ from torch import Tensor
 from gmmdyn.algorithm.losses import SQUARE, Loss
 from gmmdyn.errors import ShapeError
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture
+from gmmdyn.interfaces.labels import classes_of, outputs_of
 from gmmdyn.linalg import covariance_factor
 from gmmdyn.trajectory import CURVES, Curve, Trajectory
 from gmmdyn.trajectory.order_parameters import OrderParameters
@@ -26,7 +27,7 @@ class Weights(NamedTuple):
 
     Attributes:
         first_layer: shape `(N, K, D)`, in the dtype of the network.
-        readout: shape `(N, K)`, float64.
+        readout: shape `(N, K)`, or `(N, K, O)` for several outputs, float64.
         bias: shape `(N, K)`, float64, or None.
     """
 
@@ -40,7 +41,7 @@ class Weights(NamedTuple):
         return Weights(self.first_layer[index], self.readout[index], bias)
 
     def outputs(self, inputs: Tensor, activation: Activation) -> Tensor:
-        """Return the outputs, shape `(B,)`, of one network on inputs, shape `(B, D)`."""
+        """Return the outputs, `(B,)` or `(B, O)`, of one network on inputs, shape `(B, D)`."""
         fields = inputs @ self.first_layer.mT / inputs.shape[-1] ** 0.5
         if self.bias is not None:
             fields = fields + self.bias
@@ -52,9 +53,10 @@ class TestErrors(NamedTuple):
     """Errors on a test set, or on one for each of some networks.
 
     Attributes:
-        pmse: mean of ½(y − φ)², whatever the loss; shape `(...)`.
-        classification_error: share of points with yφ < 0, and half of those with φ = 0.
-        tie_rate: share of points with φ = 0.
+        pmse: mean of ½|y − φ|², whatever the loss; shape `(...)`.
+        classification_error: share of points with yφ < 0, and half of those with φ = 0; of several
+            outputs of points whose largest output is not that of their class.
+        tie_rate: share of points with φ = 0; of several outputs with several largest ones.
         loss: mean of ℓ.
     """
 
@@ -79,6 +81,42 @@ def misjudged(output: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return (output.sign() == -labels).to(output.dtype) + 0.5 * tie, tie
 
 
+def judge(output: Tensor, label: Tensor, loss: Loss, outputs: int = 1) -> tuple[Tensor, ...]:
+    """Return what each point contributes to `TestErrors`, in their order.
+
+    Args:
+        output: φ, any shape; the last axis is that of several outputs.
+        label: y, of a shape that broadcasts to it.
+        loss: ℓ.
+        outputs: O. The class that several predict is that of the largest, one at random among equal
+            ones; that of a label is its largest entry.
+
+    Returns:
+        ½|y − φ|², the probability of a wrong class, whether classes tie, ℓ; without the axis of
+        outputs.
+    """
+    if outputs == 1:
+        square = SQUARE.value(output, label)
+        value = square if loss.quadratic else loss.value(output, label)
+        return square, *misjudged(output, label), value
+    square = SQUARE.total(output, label)
+    largest = (output == output.amax(-1, keepdim=True)).to(output.dtype)
+    count = largest.sum(-1)
+    right = largest.gather(-1, label.argmax(-1, keepdim=True).expand(*count.shape, 1)).squeeze(-1)
+    tie = (count > 1).to(output.dtype)
+    total = square if loss.quadratic else loss.total(output, label)
+    return square, 1 - right / count, tie, total
+
+
+def names_classes(data_model: DataModel) -> bool:
+    """Say whether the labels of a data model are classes, so that one can be wrong."""
+    if isinstance(data_model, GaussianMixture):
+        return data_model.cluster_classes is not None
+    device = next(data_model.buffers(), torch.empty(0)).device
+    batch = data_model.sample(16, torch.Generator(device).manual_seed(0), torch.float32)
+    return classes_of(batch.labels) is not None
+
+
 def errors_from_fields(
     state: OrderParameters,
     labels: Tensor,
@@ -96,7 +134,7 @@ def errors_from_fields(
 
     Args:
         state: of networks, shapes `(..., K)` and so on, with `covariance`.
-        labels: of the clusters, shape `(C,)`.
+        labels: of the clusters, shape `(C,)` or `(C, O)`.
         priors: of the clusters, shape `(C,)`.
         activation: of the hidden units.
         size: of each test set.
@@ -108,21 +146,22 @@ def errors_from_fields(
     """
     if state.covariance is None:
         raise AssertionError("the mixture measures the covariance of the fields")
-    lead, hidden = state.v.shape[:-1], state.v.shape[-1]
+    lead, hidden = state.Q.shape[:-2], state.Q.shape[-1]
+    outputs = outputs_of(labels)
+    readout = state.v.unsqueeze(-1) if outputs == 1 else state.v
     factor = covariance_factor(state.covariance).expand(*lead, len(labels), hidden, hidden)
     sums = state.v.new_zeros(len(TestErrors._fields), *lead)
-    for cluster, (prior, label) in enumerate(zip(priors.tolist(), labels.tolist(), strict=True)):
+    for cluster, (prior, label) in enumerate(zip(priors.tolist(), labels, strict=True)):
         if prior == 0:
             continue
         shape = *lead, max(2, round(prior * size)), hidden
         z = torch.randn(shape, generator=generator, dtype=state.v.dtype, device=state.v.device)
         fields = state.field_mean[..., cluster, None, :] + z @ factor[..., cluster, :, :]
-        output = (activation(fields) @ state.v.unsqueeze(-1)).squeeze(-1)
-        y = output.new_tensor(label)
-        pmse = SQUARE.value(output, y).mean(-1)
-        wrong, tie = (part.mean(-1) for part in misjudged(output, y))
-        mean_loss = pmse if loss.quadratic else loss.value(output, y).mean(-1)
-        sums += prior * torch.stack([pmse, wrong, tie, mean_loss])
+        output = activation(fields) @ readout
+        if outputs == 1:
+            output = output.squeeze(-1)
+        judged = judge(output, label.to(output), loss, outputs)
+        sums += prior * torch.stack([part.mean(-1) for part in judged])
     return TestErrors(*array(sums))
 
 
@@ -138,7 +177,7 @@ def errors_from_inputs(
 
     Args:
         data_model: where the test set comes from.
-        network: returns outputs, shape `(B,)`, of inputs, shape `(B, D)`.
+        network: returns outputs, shape `(B,)` or `(B, O)`, of inputs, shape `(B, D)`.
         size: of the test set.
         generator: the source of randomness.
         dtype: of the inputs.
@@ -153,12 +192,8 @@ def errors_from_inputs(
         count = min(left, max(1, 2**22 // data_model.dim))
         batch = data_model.sample(count, generator, dtype)
         output = network(batch.inputs)
-        parts = (
-            SQUARE.value(output, batch.labels),
-            *misjudged(output, batch.labels),
-            loss.value(output, batch.labels),
-        )
-        sums = [total + float(part.sum()) for total, part in zip(sums, parts, strict=True)]
+        judged = judge(output, batch.labels, loss, outputs_of(batch.labels))
+        sums = [total + float(part.sum()) for total, part in zip(sums, judged, strict=True)]
         left -= count
     return TestErrors(*(np.array(total / size) for total in sums))
 
@@ -175,7 +210,7 @@ def measure_outputs(
 
     Args:
         data_model: what it learns.
-        network: returns outputs, shape `(B,)`, of inputs, shape `(B, D)`; with finite parameters or
+        network: returns outputs, shape `(B,)` or `(B, O)`, of inputs, shape `(B, D)`; with finite parameters or
             not.
         seed: of its test set.
         test_size: points in it.
@@ -190,7 +225,7 @@ def measure_outputs(
     errors = np.array(errors_from_inputs(data_model, network, test_size, generator, dtype, loss))
     # Where an output is no number, neither is a sign.
     errors = np.where(np.isfinite(errors).all(), errors, np.nan)
-    return _curves_of(errors[:, None], loss)
+    return _curves_of(errors[:, None], loss, data_model)
 
 
 def measure_weights(
@@ -232,7 +267,7 @@ def measure_weights(
             errors[:, index] = errors_from_inputs(
                 data_model, network, test_size, generator, one.first_layer.dtype, loss
             )
-    return curves | _curves_of(errors, loss)
+    return curves | _curves_of(errors, loss, data_model)
 
 
 @torch.no_grad()
@@ -308,10 +343,10 @@ def measure_order_parameters(
     labels, priors = mixture.labels.cpu(), mixture.priors.cpu()
     together = 1
     if device.type != "cpu":
-        together = max(1, _GROUP_NUMBERS // (test_size * states.v.shape[-1]))
+        together = max(1, _GROUP_NUMBERS // (test_size * states.Q.shape[-1]))
     generator = torch.Generator(device).manual_seed(seeds[0])
     finite = torch.isfinite(states.Q.sum((-1, -2)) + states.field_mean.sum((-1, -2)))
-    finite &= torch.isfinite(states.v.sum(-1))
+    finite &= torch.isfinite(states.v.flatten(1).sum(-1))
     if states.covariance is not None:
         finite &= torch.isfinite(states.covariance.sum((-1, -2, -3)))
     usable = finite.nonzero()[:, 0]
@@ -323,13 +358,17 @@ def measure_order_parameters(
         errors[:, some.cpu().numpy()] = errors_from_fields(
             states.of(some), labels, priors, activation, test_size, generator, loss
         )
-    return curves | _curves_of(errors, loss)
+    return curves | _curves_of(errors, loss, mixture)
 
 
-def _curves_of(errors: np.ndarray, loss: Loss) -> dict[str, np.ndarray]:
+def _curves_of(errors: np.ndarray, loss: Loss, data_model: DataModel) -> dict[str, np.ndarray]:
     """Return errors, in the order of `TestErrors`, by the names of their curves."""
-    names = TestErrors._fields[: -1 if loss.quadratic else None]
-    return dict(zip(names, errors, strict=False))
+    curves = dict(zip(TestErrors._fields, errors, strict=True))
+    if loss.quadratic:
+        del curves["loss"]
+    if not names_classes(data_model):
+        del curves["classification_error"], curves["tie_rate"]
+    return curves
 
 
 def array(tensor: Tensor) -> np.ndarray:

@@ -58,6 +58,7 @@ class PlainEngine(Engine):
 
     name = "plain"
     order = 100
+    several_outputs = True
     describes = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss"})
     # Small operations, one after the other.
     accelerator = "cpu"
@@ -148,8 +149,9 @@ class PlainEngine(Engine):
         self, network: Network, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor
     ) -> None:
         optimizer.zero_grad()
-        loss = self.algorithm.loss_function.value(network(inputs), labels).mean()
-        torch.autograd.backward(loss)
+        loss = self.algorithm.loss_function
+        values = loss.value if labels.ndim == 1 else loss.total
+        torch.autograd.backward(values(network(inputs), labels).mean())
         optimizer.step()
 
     @torch.no_grad()
@@ -225,7 +227,7 @@ def _groups_obstacle(network: Network, algorithm: OnlineSGD) -> str | None:
 
 @torch.no_grad()
 def _output_obstacle(network: Network) -> str | None:
-    """Say why the output of a network is not one number for each input, and the same again."""
+    """Say why the outputs of a network are not those of each input, and the same again."""
     like = next(network.parameters())
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(3, network.dim, generator=generator).to(like)
@@ -233,8 +235,12 @@ def _output_obstacle(network: Network) -> str | None:
     with torch.random.fork_rng(devices=[]):
         first, second = network(inputs), network(inputs)
     name = type(network).__name__
-    if first.shape != (3,):
-        return f"inputs (B, D) give {name}'s outputs (B,), and here (3, D) gave {(*first.shape,)}"
+    count = network.outputs
+    if first.shape != ((3,) if count == 1 else (3, count)):
+        shape = "(B,)" if count == 1 else f"(B, {count})"
+        return (
+            f"inputs (B, D) give {name}'s outputs {shape}, and here (3, D) gave {(*first.shape,)}"
+        )
     if before != [buffer._version for buffer in network.buffers()] or not torch.allclose(
         first, second, rtol=0, atol=0, equal_nan=True
     ):

@@ -123,7 +123,9 @@ class SampleSource:
             range(0, self.block_size, updates), zip(*sources, strict=True), strict=True
         ):
             if len(drawn) == 1:
-                inputs, labels = drawn[0][0].view(share, -1, dim), drawn[0][1].view(share, -1)
+                inputs, labels = drawn[0]
+                inputs = inputs.view(share, -1, dim)
+                labels = labels.view(share, inputs.shape[1], *labels.shape[1:])
             else:
                 inputs = torch.stack([x for x, _ in drawn])
                 labels = torch.stack([y for _, y in drawn])
@@ -209,8 +211,15 @@ class SampleSource:
                 yield inputs, labels[part]
 
     def _told(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Return labels with some of them wrong."""
+        """Return labels with some of them wrong: the other one, or one of the other classes."""
         if self.label_noise == 0:
             return labels
         uniform = torch.rand(len(labels), generator=generator, device=labels.device)
-        return torch.where(uniform < self.label_noise, -labels, labels)
+        if labels.ndim == 1:
+            return torch.where(uniform < self.label_noise, -labels, labels)
+        outputs = labels.shape[1]
+        # The other classes of a label are its shifts, since its other entries are all alike.
+        shift = 1 + (uniform / self.label_noise * (outputs - 1)).long().clamp(max=outputs - 2)
+        shift = torch.where(uniform < self.label_noise, shift, 0).unsqueeze(1)
+        places = (torch.arange(outputs, device=labels.device) - shift) % outputs
+        return labels.gather(1, places)

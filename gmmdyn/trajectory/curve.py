@@ -21,6 +21,8 @@ CURVES: Mapping[str, tuple[str, ...]] = {
     "v": ("unit",),
     "b": ("unit",),
 }
+# The readout of a network of several outputs.
+_SEVERAL_OUTPUTS = ("unit", "output")
 # The integration error of a curve has its name with this ending in a dataset.
 ERROR = "_se"
 _AXES = ("time", "replica")
@@ -111,6 +113,9 @@ def dimensions_of(
                 "`gd.Curve(array, dims)` with the names of its dimensions after time and replica, "
                 'such as `("class", "class_")`, or `gd.Curve(array)` for one number a time.'
             )
+    arrays = arrays_of({name: curves[name] for name in ("Q", "v") if name in curves})
+    if len(arrays) == 2 and arrays["v"].ndim == arrays["Q"].ndim:
+        found["v"] = _SEVERAL_OUTPUTS
     return found
 
 
