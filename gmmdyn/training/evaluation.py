@@ -210,8 +210,8 @@ def measure_outputs(
 
     Args:
         data_model: what it learns.
-        network: returns outputs, shape `(B,)` or `(B, O)`, of inputs, shape `(B, D)`; with finite parameters or
-            not.
+        network: returns outputs, shape `(B,)` or `(B, O)`, of inputs, shape `(B, D)`; with finite
+            parameters or not.
         seed: of its test set.
         test_size: points in it.
         dtype: of the inputs.
