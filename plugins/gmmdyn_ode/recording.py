@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,38 +12,28 @@ from gmmdyn import OrderParameters, Trajectory
 from gmmdyn.errors import ConvergenceError
 from gmmdyn.interfaces import Errors
 from gmmdyn_ode.solver import StoppedError
+from gmmdyn_ode.state import MatrixState, State
 
 _ERRORS = ("pmse", "classification_error", "tie_rate", "loss")
 
 
-class Packed(Protocol):
-    """A state that a solver can take as one vector."""
-
-    def pack(self) -> Tensor:
-        """Return the vector."""
-        ...
-
-    def unpack(self, flat: Tensor) -> Self:
-        """Return the state that another vector stands for."""
-        ...
-
-
-S = TypeVar("S", bound=Packed)
-
-
-class Equations(Protocol[S]):
+class Equations(Protocol):
     """The right-hand side and what is measured, as functions of time and state."""
 
-    def derivative(self, time: Tensor | float, state: S) -> S:
+    def derivative(self, time: Tensor | float, state: Any) -> Any:
         """Return the time derivatives of a state."""
         ...
 
-    def errors(self, state: S) -> Errors:
+    def errors(self, state: Any) -> Errors:
         """Return the errors at a state, averaged over clusters."""
         ...
 
-    def overlaps(self, state: S) -> OrderParameters:
+    def overlaps(self, state: Any) -> OrderParameters:
         """Return Q, R, v (and b) of a state."""
+        ...
+
+    def overlap_rates(self, time: Tensor | float, state: Any) -> OrderParameters:
+        """Return the time derivatives of Q, R, v (and b) at a state."""
         ...
 
 
@@ -63,7 +53,7 @@ class Record(NamedTuple):
         return Record(*({name: value[index] for name, value in group.items()} for group in self))
 
 
-def record(states: Iterable[Tensor], start: S, equations: Equations[S]) -> Record:
+def record(states: Iterable[Tensor], start: State | MatrixState, equations: Equations) -> Record:
     """Return the curves at recorded states.
 
     Args:

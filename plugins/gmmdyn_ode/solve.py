@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gmmdyn import Trajectory
 from gmmdyn.errors import ConvergenceError, IncompatibleError, NotPositiveError
+from gmmdyn.interfaces import Integrator
 from gmmdyn_ode.chart import chart_of
 from gmmdyn_ode.differentiable import integrate_with_torchdiffeq
 from gmmdyn_ode.dopri5_batched import BatchRates, dopri5_batched
@@ -20,11 +21,27 @@ from gmmdyn_ode.integration import METHODS, integrate
 from gmmdyn_ode.integrators import Selected
 from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem
 from gmmdyn_ode.problem import Problem
-from gmmdyn_ode.recording import Equations, Record, S, concluded, record
+from gmmdyn_ode.recording import Equations, concluded, record
 from gmmdyn_ode.solver import IMPLICIT, Function, Settings, Solution, StoppedError, not_a_state
+from gmmdyn_ode.state import MatrixState, State
 
 # Numbers in a state beyond which its Jacobian is not formed.
 _LARGEST = 600
+
+
+def equations_of(problem: Problem | MatrixProblem, integrator: Integrator) -> Equations:
+    """Return the equations of a problem, along modes or in matrices.
+
+    Args:
+        problem: what they depend on.
+        integrator: prepared for the number of hidden units.
+
+    Returns:
+        The equations.
+    """
+    if isinstance(problem, Problem):
+        return Dynamics(problem, integrator)
+    return MatrixDynamics(problem, integrator)
 
 
 def solve_one(
@@ -44,58 +61,33 @@ def solve_one(
     Raises:
         IncompatibleError: if an implicit method is asked for where there is no Jacobian.
     """
-    integrator = selected.integrator
+    integrator, start = selected.integrator, problem.initial
     smooth = integrator.smooth or problem.activation.smooth
+    equations = equations_of(problem, integrator)
+
+    def rates(time: Tensor, flat: Tensor) -> Tensor:
+        changes: State | MatrixState = equations.derivative(time, start.unpack(flat))
+        return changes.pack()
+
     with torch.no_grad():
-        if isinstance(problem, Problem):
-            solution, found = _solved(
-                Dynamics(problem, integrator), problem.initial, problem, times, settings, smooth
-            )
-        else:
-            solution, found = _solved(
-                MatrixDynamics(problem, integrator),
-                problem.initial,
-                problem,
-                times,
-                settings,
-                smooth,
-            )
-    rest = solution.rest
+        solution = _integrated(rates, problem, times, settings, smooth)
+        states, stopped = solution.states, solution.stopped
+        try:
+            found = record(states, start, equations) if states else None
+        except NotPositiveError as error:
+            states = list(takewhile(partial(_has_errors, equations, start), states))
+            stopped = StoppedError(float(times[len(states)]), *not_a_state(error))
+            found = record(states, start, equations) if states else None
     solver = {
         **_metadata(selected, settings),
         "evaluations": solution.evaluations,
         "stiff_from": solution.stiff_from,
-        "at_rest": None if rest is None else rest._asdict(),
+        "at_rest": None if solution.rest is None else solution.rest._asdict(),
     }
-    return concluded(times[: len(solution.states)], found, solver, solution.stopped)
+    return concluded(times[: len(states)], found, solver, stopped)
 
 
-def _solved(
-    equations: Equations[S],
-    start: S,
-    problem: Problem | MatrixProblem,
-    times: Tensor,
-    settings: Settings,
-    smooth: bool,
-) -> tuple[Solution, Record | None]:
-    """Integrate, and record the curves up to a state that has no errors."""
-
-    def rates(time: Tensor, flat: Tensor) -> Tensor:
-        return equations.derivative(time, start.unpack(flat)).pack()
-
-    solution = _integrated(rates, problem, times, settings, smooth)
-    if not solution.states:
-        return solution, None
-    try:
-        return solution, record(solution.states, start, equations)
-    except NotPositiveError as error:
-        measured = list(takewhile(partial(_has_errors, equations, start), solution.states))
-        stopped = StoppedError(float(times[len(measured)]), *not_a_state(error))
-        solution = solution._replace(states=measured, stopped=stopped)
-        return solution, record(measured, start, equations) if measured else None
-
-
-def _has_errors(equations: Equations[S], start: S, flat: Tensor) -> bool:
+def _has_errors(equations: Equations, start: State | MatrixState, flat: Tensor) -> bool:
     try:
         equations.errors(start.unpack(flat))
     except NotPositiveError:
@@ -111,12 +103,9 @@ def _integrated(
     smooth: bool,
 ) -> Solution:
     """Integrate in time with SciPy where it has the method, or else with torchdiffeq."""
-    initial, make_chart = problem.initial.pack(), None
-    count, sizes = initial.numel(), [initial.numel()]
-    if isinstance(problem, MatrixProblem):
-        sizes = problem.initial.sizes()
-    else:
-        make_chart = chart_of(problem)
+    initial, sizes = problem.initial.pack(), problem.initial.sizes()
+    make_chart = chart_of(problem) if isinstance(problem, Problem) else None
+    count = initial.numel()
     if make_chart is not None:
         count = make_chart(initial, torch.zeros_like(initial)).enter(initial).numel()
     has_jacobian = smooth and len(sizes) == 1 and count <= _LARGEST
@@ -126,12 +115,13 @@ def _integrated(
             f"side of at most {_LARGEST} numbers, and here it jumps, or there are "
             f"{count} or matrices among them; take `dopri5`."
         )
-    if settings.method not in METHODS or len(sizes) > 1:
-        method = "dopri5" if settings.method == "auto" else settings.method
-        return integrate_with_torchdiffeq(
-            rates, initial, times, settings._replace(method=method), problem.knots, sizes
-        )
-    return integrate(rates, initial, times, settings, problem.knots, make_chart, has_jacobian)
+    # SciPy's tolerances hold for the whole state: they do not know of its parts.
+    if settings.method in METHODS and len(sizes) == 1:
+        return integrate(rates, initial, times, settings, problem.knots, make_chart, has_jacobian)
+    method = "dopri5" if settings.method == "auto" else settings.method
+    return integrate_with_torchdiffeq(
+        rates, initial, times, settings._replace(method=method), problem.knots, sizes
+    )
 
 
 def solve_batch(

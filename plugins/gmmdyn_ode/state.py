@@ -50,6 +50,10 @@ class State(NamedTuple):
         )
         return State((q + q.mT) / 2, r, v, b[0] if b else None)
 
+    def sizes(self) -> list[int]:
+        """Return the length of the vector: all its numbers are alike."""
+        return [self.pack().shape[-1]]
+
 
 class MatrixState(NamedTuple):
     """The law of the weights under covariances that do not commute.

@@ -18,13 +18,12 @@ from gmmdyn.errors import (
     RangeError,
 )
 from gmmdyn.interfaces import DataModel, Integrator, Network, Theory
-from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.integrators import Integrators, Selected
-from gmmdyn_ode.matrix import MatrixDynamics, MatrixProblem, check_size
+from gmmdyn_ode.matrix import MatrixProblem, check_size
 from gmmdyn_ode.noise import Modes, noise_of
 from gmmdyn_ode.parameters import DESCRIBES, described
 from gmmdyn_ode.problem import NOT_ENOUGH, Problem
-from gmmdyn_ode.solve import solve_batch, solve_one
+from gmmdyn_ode.solve import equations_of, solve_batch, solve_one
 from gmmdyn_ode.solver import ADAPTIVE, FIXED, IMPLICIT, Settings, increasing
 
 # Problems solved at once: more would not fit into memory with the points of a sampling integrator.
@@ -167,10 +166,8 @@ class ODE(Theory):
         problem = self.problem(data_model, network, algorithm, state)
         integrator = self._selected(problem).integrator
         with torch.no_grad():
-            if isinstance(problem, MatrixProblem):
-                return MatrixDynamics(problem, integrator).overlap_rates(time, problem.initial)
-            rates = Dynamics(problem, integrator).overlap_rates(time, problem.initial)
-            return rates.to("cpu")
+            rates = equations_of(problem, integrator).overlap_rates(time, problem.initial)
+        return rates.to("cpu")
 
     def solve(
         self,

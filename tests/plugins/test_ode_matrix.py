@@ -145,15 +145,13 @@ def test_it_is_the_modes_form_where_covariances_commute(kind):
 
 def follow(equations, start, times, settings):
     """Return the flat states at some times."""
-    flat = start.pack()
-    sizes = start.sizes() if hasattr(start, "sizes") else [len(flat)]
     return integrate_with_torchdiffeq(
         lambda t, flat: equations.derivative(t, start.unpack(flat)).pack(),
-        flat,
+        start.pack(),
         times,
         settings,
         times[:0],
-        sizes,
+        start.sizes(),
     ).states
 
 
