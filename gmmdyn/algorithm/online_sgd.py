@@ -37,8 +37,8 @@ class OnlineSGD:
       \qquad v_k \leftarrow (1 - \eta\kappa/D)\, v_k + (\eta/D)\, \Delta\, g(\lambda_k).$$
 
     The same object goes to simulation and theory, so that they cannot run at different rates. Each
-    engine and theory declares which variations of it it describes (`variations`), and refuses all
-    others by name: also what a subclass adds, whose meaning nobody knows.
+    engine and theory declares which variations of it it describes (`variations`; with `loss` any
+    loss), and refuses all others by name: also what a subclass adds, whose meaning nobody knows.
 
     Attributes:
         learning_rate: $\eta$, positive, the same for all layers, or a `Schedule` (in a

@@ -70,7 +70,7 @@ def test_options_of_one_section_are_not_alike_because_they_begin_alike(capsys):
         (["--network.bias=perhaps"], "`--network.bias` is `perhaps`"),
         (["--simulation.replicas=0"], "`replicas` is 0"),
         (["--simulation.duration=0"], "`duration` is 0"),
-        (["--simulation.engine=fast"], "`engine` is 'fast'"),
+        (["--simulation.engine=fast"], "no engine is called `fast`"),
         (["--simulation.seed=-1"], "`seed` is -1"),
         (["--simulation.resume=nowhere.ckpt"], "no checkpoint `nowhere.ckpt`"),
         (["--simulation.times=[1, 0]"], "`times`"),

@@ -148,3 +148,13 @@ def test_no_public_name_is_also_a_module():
         path.name for path in ROOT.iterdir() if path.is_dir()
     }
     assert not modules & set(gd._HOME)
+
+
+def test_looking_up_a_component_imports_no_trainer_and_no_compiler():
+    code = (
+        "import sys, gmmdyn\n"
+        "gmmdyn.data_model('xor', dim=4)\n"
+        "heavy = {'pytorch_lightning', 'matplotlib', 'numba', 'sklearn'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ))

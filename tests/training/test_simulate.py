@@ -20,6 +20,7 @@ from gmmdyn.errors import (
     IncompatibleError,
     OutputError,
     RangeError,
+    UnknownComponentError,
 )
 from gmmdyn.training import DenseEngine, OnlineLearning, Recorder, Segment
 from gmmdyn.training.evaluation import errors_from_fields, errors_from_inputs
@@ -147,7 +148,6 @@ def test_bad_numbers_are_named():
         ({"duration": 1, "seed": -1}, "seed"),
         ({"duration": 1, "test_size": 0.5}, "test_size"),
         ({"duration": 1, "block_size": 0}, "block_size"),
-        ({"duration": 1, "engine": "dens"}, "engine"),
         ({"duration": 1, "times": [0, 1]}, "times"),
         ({}, "times"),
         ({"times": [0, 0.001]}, "times"),
@@ -155,6 +155,8 @@ def test_bad_numbers_are_named():
     ]:
         with pytest.raises(RangeError, match=f"`{name}`"):
             experiment().simulate(**options)
+    with pytest.raises(UnknownComponentError, match=r"no engine is called `dens`; .* `dense`"):
+        experiment().simulate(1, engine="dens")
 
 
 def test_a_checkpoint_that_cannot_be_written_is_a_sentence(tmp_path):

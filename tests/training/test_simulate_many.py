@@ -8,7 +8,13 @@ import pytorch_lightning as pl
 import torch
 
 import gmmdyn as gd
-from gmmdyn.errors import ArgumentError, DivergenceError, IncompatibleError, RangeError
+from gmmdyn.errors import (
+    ArgumentError,
+    DivergenceError,
+    IncompatibleError,
+    RangeError,
+    UnknownComponentError,
+)
 from gmmdyn.training import ChainEngine, Recorder, Segment
 from gmmdyn.training.runner import run
 
@@ -138,9 +144,11 @@ def test_order_parameters_that_overflow_have_diverged(many):
 
 def test_what_is_wrong_with_the_call_is_raised():
     grid = [experiment(), experiment(0.2)]
-    for change in ({"replicas": 0}, {"times": [1, 0]}, {"engine": "fast"}, {"test_size": 0}):
+    for change in ({"replicas": 0}, {"times": [1, 0]}, {"test_size": 0}):
         with pytest.raises(RangeError):
             gd.simulate_many(grid, **{**OPTIONS, **change})
+    with pytest.raises(UnknownComponentError, match="no engine is called `fast`"):
+        gd.simulate_many(grid, **{**OPTIONS, "engine": "fast"})
     with pytest.raises(ArgumentError, match="unknown keyword `accelerater`"):
         gd.simulate_many(grid, **OPTIONS, trainer={"accelerater": "cpu"})
     assert gd.simulate_many([], **OPTIONS) == []
