@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian import covariance_factor
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture
-from gmmdyn.linalg import covariance_factor
 from gmmdyn.losses import SQUARE, Loss
 from gmmdyn.order_parameters import OrderParameters
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian import SLACK, covariance_factor
 from gmmdyn.interfaces import Activation, Fields
-from gmmdyn.linalg import SLACK, covariance_factor
 from gmmdyn_integrators._lines import across, generic_direction
 
 # B changes in steps of this, so that it is constant in small neighbourhoods: a derivative with

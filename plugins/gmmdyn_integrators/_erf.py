@@ -22,8 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian import cdf2
 from gmmdyn.interfaces import Fields, Moments
-from gmmdyn.normal import cdf2
 
 
 class Closed(NamedTuple):

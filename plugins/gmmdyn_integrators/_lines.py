@@ -15,9 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian import density, field_factor
 from gmmdyn.interfaces import Activation, Fields
-from gmmdyn.linalg import field_factor
-from gmmdyn.normal import density
 from gmmdyn_integrators._zero import ZERO
 
 # Beyond this many standard deviations the normal density underflows.

@@ -14,8 +14,8 @@ import math
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian import field_factor
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
-from gmmdyn.linalg import field_factor
 from gmmdyn_integrators._obstacles import refuse
 from gmmdyn_integrators._zero import ZERO
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian import density
 from gmmdyn.interfaces import Fields, Moments
-from gmmdyn.normal import density
 from gmmdyn_integrators._hinges import Units, units
 from gmmdyn_integrators._pieces import (
     PAIRS,
