@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from gmmdyn.gaussian import density, field_factor
 from gmmdyn.interfaces import Fields, Moments
 from gmmdyn_integrators._lines import Lines, across, on_lines
-from gmmdyn_integrators._straight import Exact
+from gmmdyn_integrators._pairs import Exact
 
 # The normal density beyond is 3e-12 of the whole. On a quarter of what is left twelve nodes
 # integrate it to 1e-13, and with it functions of a logistic loss whose output moves by up to

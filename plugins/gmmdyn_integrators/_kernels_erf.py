@@ -10,48 +10,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float64, int64, njit, void
+from numba import float64, njit, void
 
-from gmmdyn.gaussian.compiled import cdf, excess
+from gmmdyn.gaussian.compiled import erf_means, erf_product, erf_tilt
 from gmmdyn_integrators._kept import kept
 
 _cube = float64[:, :, ::1]
 _rows = float64[:, ::1]
 _row = float64[::1]
-
-
-@njit(float64(_row, _rows, int64, _row, _rows), cache=True, nogil=True)
-@kept
-def _tilt(mean, covariance, unit, new_mean, new_covariance):
-    """Write the Gaussian tilted by g' of a unit, and return E[g'] of that unit."""
-    hidden = len(mean)
-    spread = 1.0 + covariance[unit, unit]
-    pull = mean[unit] / spread
-    for k in range(hidden):
-        new_mean[k] = mean[k] - covariance[k, unit] * pull
-        gain = covariance[k, unit] / spread
-        for i in range(k, hidden):
-            new_covariance[k, i] = covariance[k, i] - gain * covariance[i, unit]
-            new_covariance[i, k] = new_covariance[k, i]
-    return math.sqrt(2.0 / (math.pi * spread)) * math.exp(-0.5 * mean[unit] * pull)
-
-
-@njit(void(_row, _rows, _row, _row, _row), cache=True, nogil=True)
-@kept
-def _values(mean, covariance, scale, argument, value):
-    """Write 1/sqrt(1 + Q_kk), m_k times it, and E[g_k]."""
-    for k in range(len(mean)):
-        scale[k] = 1.0 / math.sqrt(1.0 + covariance[k, k])
-        argument[k] = mean[k] * scale[k]
-        value[k] = 1.0 - 2.0 * cdf(-argument[k])
-
-
-@njit(float64(_rows, int64, int64, _row, _row, _row), cache=True, nogil=True)
-@kept
-def _both(covariance, k, i, scale, argument, value):
-    """Return E[g_k g_i]."""
-    rho = covariance[k, i] * scale[k] * scale[i]
-    return 4.0 * excess(argument[k], argument[i], rho) + value[k] * value[i]
 
 
 @njit(
@@ -81,21 +47,21 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
     m2, q2 = np.empty(hidden), np.empty((hidden, hidden))
     for n in range(count):
         y, v = labels[n], readout[n]
-        _values(mean[n], covariance[n], scale, argument, value)
+        erf_means(mean[n], covariance[n], scale, argument, value)
         pmse[n] = 0.5 * y * y
         for k in range(hidden):
             pmse[n] -= y * v[k] * value[k]
             signal[n, k] = y * value[k]
         for k in range(hidden):
             for i in range(k, hidden):
-                both = _both(covariance[n], k, i, scale, argument, value)
+                both = erf_product(covariance[n], k, i, scale, argument, value)
                 signal[n, k] -= v[i] * both
                 pmse[n] += (0.5 if i == k else 1.0) * v[k] * v[i] * both
                 if i > k:
                     signal[n, i] -= v[k] * both
         for k in range(hidden):
-            slope[n, k] = _tilt(mean[n], covariance[n], k, m1, q1)
-            _values(m1, q1, scale, argument, value)
+            slope[n, k] = erf_tilt(mean[n], covariance[n], k, m1, q1)
+            erf_means(m1, q1, scale, argument, value)
             rest, bend = y, y * m1[k]
             for i in range(hidden):
                 rest -= v[i] * value[i]
@@ -106,13 +72,13 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
             drive[n, k] = slope[n, k] * rest
             stein[n, k, k] -= slope[n, k] * bend
             for i in range(k, hidden):
-                weight = slope[n, k] * _tilt(m1, q1, i, m2, q2)
-                _values(m2, q2, scale, argument, value)
+                weight = slope[n, k] * erf_tilt(m1, q1, i, m2, q2)
+                erf_means(m2, q2, scale, argument, value)
                 square = y * y
                 for a in range(hidden):
                     square -= 2.0 * y * v[a] * value[a]
                     for b in range(a, hidden):
-                        both = v[a] * v[b] * _both(q2, a, b, scale, argument, value)
+                        both = v[a] * v[b] * erf_product(q2, a, b, scale, argument, value)
                         square += both if a == b else 2.0 * both
                 noise[n, k, i] = weight * square
                 noise[n, i, k] = noise[n, k, i]

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from gmmdyn.gaussian import field_factor
+from gmmdyn.gaussian import density, field_factor
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
 from gmmdyn_integrators._obstacles import refuse
 from gmmdyn_integrators._zero import ZERO
@@ -95,13 +95,13 @@ def _curvature(fields: Fields, lam: Tensor, delta: Tensor, w: Tensor) -> Tensor:
     for index, kink in enumerate(activation.kinks):
         jump = activation.slopes[index + 1] - activation.slopes[index]
         distance = kink - fields.mean
-        density = torch.exp(-0.5 * distance**2 / safe) / torch.sqrt(2 * math.pi * safe)
-        density = torch.where(frozen.expand_as(density), torch.zeros_like(density), density)
+        height = density(distance / safe.sqrt()) / safe.sqrt()
+        height = torch.where(frozen, torch.zeros_like(height), height)
         conditional = []
         for k in range(lam.shape[-1]):
             shift = (lam[..., k] - kink).unsqueeze(-1) * slope[..., :, k].unsqueeze(-2)
             conditional.append(_signal(fields, activation(lam - shift)) @ w)
-        total = total + jump * density * torch.stack(conditional, dim=-1)
+        total = total + jump * height * torch.stack(conditional, dim=-1)
     return total
 
 

@@ -8,10 +8,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn.gaussian import density
-from gmmdyn.interfaces import Fields, Moments
-from gmmdyn_integrators._hinges import Units, units
-from gmmdyn_integrators._pieces import (
-    PAIRS,
+from gmmdyn.gaussian.piecewise_linear import (
     SLOPE,
     SLOPE2,
     SLOPE2_VALUE,
@@ -20,8 +17,11 @@ from gmmdyn_integrators._pieces import (
     SLOPE_VALUE2,
     VALUE,
     VALUE2,
-    Pieces,
+    PiecewiseLinear,
+    mean_value,
 )
+from gmmdyn.gaussian.piecewise_linear_pairs import PAIRS, Expectations, expectations
+from gmmdyn.interfaces import Fields, Moments
 
 
 class Exact(NamedTuple):
@@ -38,7 +38,7 @@ class Exact(NamedTuple):
     slope: Tensor
 
 
-def moments(pieces: Pieces, fields: Fields) -> Exact:
+def moments(pieces: PiecewiseLinear, fields: Fields) -> Exact:
     """Compute what pairs of units determine.
 
     Args:
@@ -50,7 +50,7 @@ def moments(pieces: Pieces, fields: Fields) -> Exact:
     """
     shape = fields.mean.shape
     covariance = fields.covariance.expand(*shape, shape[-1])
-    found = units(pieces, fields.mean, covariance)
+    found = expectations(pieces, fields.mean, covariance)
     single = found.single
     pair = dict(zip(PAIRS, found.pair, strict=False))
     y = fields.labels.to(fields.mean)[:, None]
@@ -79,8 +79,8 @@ def moments(pieces: Pieces, fields: Fields) -> Exact:
 
 
 def _noise(
-    pieces: Pieces,
-    found: Units,
+    pieces: PiecewiseLinear,
+    found: Expectations,
     pair: dict[tuple[int, int], Tensor],
     y: Tensor,
     v: Tensor,
@@ -112,7 +112,7 @@ def _noise(
     return torch.where(same, torch.diag_embed(own), apart)
 
 
-def _curvature(pieces: Pieces, fields: Fields, covariance: Tensor) -> Tensor:
+def _curvature(pieces: PiecewiseLinear, fields: Fields, covariance: Tensor) -> Tensor:
     r"""Return $E[g''(\lambda_k)\Delta]$ exactly, shape `(..., C, K)`.
 
     g'' is a jump J at each kink c, so this is $J\,N(c; m_k, Q_{kk})\,(y - \sum_i v_i
@@ -124,25 +124,15 @@ def _curvature(pieces: Pieces, fields: Fields, covariance: Tensor) -> Tensor:
     safe = torch.where(frozen, torch.ones_like(variance), variance)
     share = covariance / safe.unsqueeze(-2)  # [i, k] = Q_ik / Q_kk
     left = variance.unsqueeze(-1) - share * covariance
+    moves = left > 0
+    spread = torch.where(moves, left, torch.ones_like(left)).sqrt()
+    spread = torch.where(moves, spread, torch.zeros_like(left))
     total = torch.zeros_like(mean)
-    for kink, jump in pieces.hinges():
+    for kink, jump in pieces.bends():
         distance = kink - mean
         height = density(distance / safe.sqrt()) / safe.sqrt()
         conditional = mean.unsqueeze(-1) + share * distance.unsqueeze(-2)  # [i, k]
-        output = fields.readout[..., None, None, :] @ _gaussian_mean(pieces, conditional, left)
+        output = fields.readout[..., None, None, :] @ mean_value(pieces, conditional, spread)
         given = fields.labels.to(mean)[:, None] - output.squeeze(-2)
         total = total + jump * torch.where(frozen, torch.zeros_like(height), height) * given
-    return total
-
-
-def _gaussian_mean(pieces: Pieces, mean: Tensor, variance: Tensor) -> Tensor:
-    """Return E[g(x)] for x ~ N(mean, variance)."""
-    some = variance > 0
-    deviation = torch.where(some, variance, torch.ones_like(variance)).sqrt()
-    total = float(pieces.offsets[0]) + float(pieces.slopes[0]) * mean
-    for kink, jump in pieces.hinges():
-        above = mean - kink
-        ratio = above / deviation
-        hinge = above * torch.special.ndtr(ratio) + deviation * density(ratio)
-        total = total + jump * torch.where(some, hinge, above.clamp_min(0))
     return total
