@@ -193,7 +193,7 @@ def truncated(m0, m1, t0, t1, a, b, rho, x):
 
 
 @njit(float64(_rows, _row, _row), cache=True, nogil=True)
-def product(x, p, q):
+def product_mean(x, p, q):
     """Return the expectation of p(x_0) q(x_1) from that of the powers; of degree 2 at most."""
     return (
         p[0] * (q[0] * x[0, 0] + q[1] * x[0, 1] + q[2] * x[0, 2])
@@ -264,7 +264,7 @@ def erf_means(mean, covariance, scale, argument, value):
 
 
 @njit(float64(_rows, int64, int64, _row, _row, _row), cache=True, nogil=True)
-def erf_product(covariance, k, i, scale, argument, value):
+def erf_pair(covariance, k, i, scale, argument, value):
     """Return E[g_k g_i] from what `erf_means` wrote; see `error_function`."""
     rho = covariance[k, i] * scale[k] * scale[i]
     return 4.0 * excess(argument[k], argument[i], rho) + value[k] * value[i]

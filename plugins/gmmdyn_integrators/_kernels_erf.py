@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import float64, njit, void
 
-from gmmdyn.gaussian.compiled import erf_means, erf_product, erf_tilt
+from gmmdyn.gaussian.compiled import erf_means, erf_pair, erf_tilt
 from gmmdyn_integrators._kept import kept
 
 _cube = float64[:, :, ::1]
@@ -54,7 +54,7 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
             signal[n, k] = y * value[k]
         for k in range(hidden):
             for i in range(k, hidden):
-                both = erf_product(covariance[n], k, i, scale, argument, value)
+                both = erf_pair(covariance[n], k, i, scale, argument, value)
                 signal[n, k] -= v[i] * both
                 pmse[n] += (0.5 if i == k else 1.0) * v[k] * v[i] * both
                 if i > k:
@@ -78,7 +78,7 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
                 for a in range(hidden):
                     square -= 2.0 * y * v[a] * value[a]
                     for b in range(a, hidden):
-                        both = v[a] * v[b] * erf_product(q2, a, b, scale, argument, value)
+                        both = v[a] * v[b] * erf_pair(q2, a, b, scale, argument, value)
                         square += both if a == b else 2.0 * both
                 noise[n, k, i] = weight * square
                 noise[n, i, k] = noise[n, k, i]

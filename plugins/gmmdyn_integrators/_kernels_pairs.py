@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import float64, njit, void
 
-from gmmdyn.gaussian.compiled import cdf, density, kinked_mean, product, truncated
+from gmmdyn.gaussian.compiled import cdf, density, kinked_mean, product_mean, truncated
 from gmmdyn.gaussian.piecewise_linear_pairs import DRIFT_PAIRS, PAIRS
 from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._kernels_lines import noise as lines_noise
@@ -147,7 +147,7 @@ def moments(
                         a, b = alpha[k, j], alpha[i, h]
                         truncated(m[k], m[i], deviation[k], deviation[i], a, b, rho, x)
                         for f in range(functions):
-                            pair[f] += product(x, jumps[_LEFT[f], j], jumps[_RIGHT[f], h])
+                            pair[f] += product_mean(x, jumps[_LEFT[f], j], jumps[_RIGHT[f], h])
                 stein[n, k, i] = -v[i] * pair[0]
                 stein[n, i, k] = -v[k] * pair[0]
                 drive[n, k] -= v[i] * pair[1]
