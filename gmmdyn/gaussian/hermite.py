@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-
-from gmmdyn.interfaces import Activation
 
 # Beyond this many standard deviations a Gaussian is below the rounding errors of a double, also
 # times a polynomial of single units; times the root of it, as of Mehler's terms.
@@ -24,6 +22,28 @@ _REACH, _WIDE = 10.0, 20.0
 _TERMS = 64
 # Numbers held at once, which fit into a cache.
 _NUMBERS = 2**17
+
+
+class Nonlinearity(Protocol):
+    """What the formulas need of an `Activation`, whose package imports this one."""
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Where the slope jumps."""
+
+    @property
+    def slopes(self) -> tuple[float, ...]:
+        """The slope of each piece of a piecewise-linear one."""
+
+    @property
+    def closed_form(self) -> str | None:
+        """The name of its closed forms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Evaluate it."""
+
+    def derivative(self, x: Tensor) -> Tensor:
+        """Evaluate its slope."""
 
 
 class UnitMoments(NamedTuple):
@@ -71,7 +91,7 @@ def _polynomials(xi: Tensor, degree: int) -> Tensor:
 
 
 def _integrals(
-    activation: Activation,
+    activation: Nonlinearity,
     mean: Tensor,
     deviation: Tensor,
     degree: int,
@@ -101,20 +121,19 @@ def _integrals(
     rows = max(1, _NUMBERS // count)
     parts = []
     with torch.no_grad():
-        for m, s in zip(
-            mean.reshape(-1, 1).split(rows), deviation.reshape(-1, 1).split(rows), strict=True
-        ):
-            parts.append(rule(activation(torch.addcmul(m, s, nodes)), weights, polynomials))
+        blocks = (torch.split(part.reshape(-1, 1), rows) for part in (mean, deviation))
+        for m, s in zip(*blocks, strict=True):
+            parts.append(rule(activation.forward(torch.addcmul(m, s, nodes)), weights, polynomials))
     return [torch.cat(part).reshape(mean.shape) for part in zip(*parts, strict=True)]
 
 
-def mean_value(activation: Activation, mean: Tensor, deviation: Tensor) -> Tensor:
+def mean_value(activation: Nonlinearity, mean: Tensor, deviation: Tensor) -> Tensor:
     """Compute the mean of one unit; see `unit_mean`."""
     (found,) = _integrals(activation, mean, deviation, 1, lambda g, w, h: [g @ w])
     return found
 
 
-def moments(activation: Activation, mean: Tensor, deviation: Tensor) -> UnitMoments:
+def moments(activation: Nonlinearity, mean: Tensor, deviation: Tensor) -> UnitMoments:
     """Compute the moments of one unit; see `unit_moments`."""
 
     def rule(g: Tensor, w: Tensor, h: Tensor) -> Sequence[Tensor]:
@@ -129,7 +148,7 @@ def moments(activation: Activation, mean: Tensor, deviation: Tensor) -> UnitMome
     return UnitMoments(value, slope, residual)
 
 
-def cumulants(activation: Activation, mean: Tensor, deviation: Tensor) -> UnitCumulants:
+def cumulants(activation: Nonlinearity, mean: Tensor, deviation: Tensor) -> UnitCumulants:
     """Compute the cumulants of one unit; see `unit_cumulants`."""
 
     def rule(g: Tensor, w: Tensor, h: Tensor) -> Sequence[Tensor]:
@@ -142,7 +161,7 @@ def cumulants(activation: Activation, mean: Tensor, deviation: Tensor) -> UnitCu
 
 
 def covariances(
-    activation: Activation,
+    activation: Nonlinearity,
     first: tuple[Tensor, Tensor],
     second: tuple[Tensor, Tensor],
     covariance: Tensor,

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gmmdyn.gaussian.hermite import UnitCumulants, UnitMoments
+from gmmdyn.gaussian.hermite import Nonlinearity, UnitCumulants, UnitMoments
 from gmmdyn.gaussian.normal import cdf, density
-from gmmdyn.interfaces import Activation
 
 # Beyond this many standard deviations the normal density underflows.
 FAR = 40.0
@@ -46,11 +45,11 @@ class PiecewiseLinear(NamedTuple):
     jumps: np.ndarray
 
     @classmethod
-    def of(cls, activation: Activation) -> PiecewiseLinear:
+    def of(cls, activation: Nonlinearity) -> PiecewiseLinear:
         """Return an activation that declares its `slopes` as numbers."""
         kinks, s = np.array(activation.kinks, dtype=float), np.array(activation.slopes, dtype=float)
         anchor = min(activation.kinks, default=0.0)
-        value = float(activation(torch.tensor([anchor], dtype=torch.float64)))
+        value = float(activation.forward(torch.tensor([anchor], dtype=torch.float64)))
         # Continuity fixes the offsets of the other pieces.
         steps = np.concatenate([[value - s[0] * anchor], -np.diff(s) * kinks])
         o = np.cumsum(steps)

@@ -53,10 +53,11 @@ def covariances(
         slopes.append(line(unit, mean)[1])
         tilts.append(summed(jumps, ramps.side * ramps.open))
         parts = (ramps.side, ramps.ratio, ramps.open, ramps.density, ramps.mean)
-        arrays += [deviation.contiguous().numpy(), torch.stack(parts).numpy()]
+        arrays.append((deviation.contiguous().numpy(), torch.stack(parts).numpy()))
     linear = slopes[0].unsqueeze(1) * (slopes[1] + tilts[1]) + tilts[0].unsqueeze(1) * slopes[1]
     rest = torch.empty(covariance.shape, dtype=torch.float64)
-    ramp_covariances(*arrays, jumps, covariance.contiguous().numpy(), rest.numpy())
+    (u, left), (v, right) = arrays
+    ramp_covariances(u, left, v, right, jumps, covariance.contiguous().numpy(), rest.numpy())
     return linear * covariance + rest
 
 

@@ -16,19 +16,31 @@ to about 1e-3 s at a kink that is not declared.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from gmmdyn.gaussian import error_function, hermite, piecewise_linear, piecewise_linear_pairs
-from gmmdyn.gaussian.hermite import UnitCumulants, UnitMoments
+from gmmdyn.gaussian.hermite import Nonlinearity, UnitCumulants, UnitMoments
 from gmmdyn.gaussian.piecewise_linear import PiecewiseLinear
-from gmmdyn.interfaces import Activation, GaussianMixture
 
 # Numbers held at once.
 _NUMBERS = 2**23
 
 
-def unit_mean(activation: Activation, mean: Tensor, deviation: Tensor) -> Tensor:
+class Clusters(Protocol):
+    """What the fields depend on of a `GaussianMixture`, whose package imports this one."""
+
+    @property
+    def means(self) -> Tensor:
+        """Means, shape `(C, D)`."""
+
+    def covariance_product(self, vectors: Tensor) -> Tensor:
+        """Apply the covariance of every cluster to vectors `(N, D)`."""
+
+
+def unit_mean(activation: Nonlinearity, mean: Tensor, deviation: Tensor) -> Tensor:
     """Return E[psi(u)].
 
     Args:
@@ -46,7 +58,7 @@ def unit_mean(activation: Activation, mean: Tensor, deviation: Tensor) -> Tensor
     return hermite.mean_value(activation, mean, deviation)
 
 
-def unit_moments(activation: Activation, mean: Tensor, deviation: Tensor) -> UnitMoments:
+def unit_moments(activation: Nonlinearity, mean: Tensor, deviation: Tensor) -> UnitMoments:
     """Compute mean, mean slope and residual variance of one unit.
 
     Args:
@@ -64,7 +76,7 @@ def unit_moments(activation: Activation, mean: Tensor, deviation: Tensor) -> Uni
     return hermite.moments(activation, mean, deviation)
 
 
-def unit_cumulants(activation: Activation, mean: Tensor, deviation: Tensor) -> UnitCumulants:
+def unit_cumulants(activation: Nonlinearity, mean: Tensor, deviation: Tensor) -> UnitCumulants:
     """Compute third moments of one unit, and its first three Hermite coefficients.
 
     Closed form for piecewise-linear activations, quadrature for any other.
@@ -83,7 +95,7 @@ def unit_cumulants(activation: Activation, mean: Tensor, deviation: Tensor) -> U
 
 
 def pair_covariance(
-    activation: Activation,
+    activation: Nonlinearity,
     first: tuple[Tensor, Tensor],
     second: tuple[Tensor, Tensor],
     covariance: Tensor,
@@ -112,7 +124,7 @@ def pair_covariance(
     return hermite.covariances(activation, first, second, covariance)
 
 
-def hermite_coefficients(activation: Activation, deviation: float) -> tuple[float, float, float]:
+def hermite_coefficients(activation: Nonlinearity, deviation: float) -> tuple[float, float, float]:
     """Return a1 = E[psi s], a2 = E[psi (s² - 1)]/√2 and Var psi - a1² for psi(deviation s).
 
     An a1 or a2 below 1e-12 of the size of psi is 0, as it is for even and odd activations.
@@ -132,23 +144,23 @@ def hermite_coefficients(activation: Activation, deviation: float) -> tuple[floa
     return first, second, residual
 
 
-def projected_fields(mixture: GaussianMixture, projection: Tensor) -> tuple[Tensor, Tensor]:
+def projected_fields(mixture: Clusters, projection: Tensor) -> tuple[Tensor, Tensor]:
     r"""Return mean and deviation of the fields $F^\top x/\sqrt{D}$ in each cluster.
 
     They are Gaussian, with means $F_i \cdot \mu_\alpha/D$ and variances
     $F_i^\top \Omega_\alpha F_i/D$.
 
     Args:
-        mixture: of input dimension `D`.
+        mixture: a `GaussianMixture` of input dimension `D`.
         projection: $F$, shape `(D, P)`.
 
     Returns:
         Means and deviations, each shape `(C, P)`, on the device and in the dtype of the mixture.
     """
-    dim, clusters = mixture.dim, len(mixture.labels)
+    clusters, dim = mixture.means.shape
     means, variances = [], []
     # The product has one (p, D) array for each covariance.
-    for part in projection.T.split(max(1, _NUMBERS // (clusters * dim))):
+    for part in torch.split(projection.T, max(1, _NUMBERS // (clusters * dim))):
         vectors = part.to(mixture.means)  # (p, D)
         means.append(mixture.means @ vectors.T / dim)
         variances.append((mixture.covariance_product(vectors) * vectors).sum(-1) / dim)
