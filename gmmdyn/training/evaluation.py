@@ -12,9 +12,9 @@ from torch import Tensor
 
 from gmmdyn.algorithm.losses import SQUARE, Loss
 from gmmdyn.errors import ShapeError
+from gmmdyn.gaussian import covariance_factor
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture
 from gmmdyn.interfaces.labels import classes_of, outputs_of
-from gmmdyn.linalg import covariance_factor
 from gmmdyn.trajectory import CURVES, Curve, Trajectory
 from gmmdyn.trajectory.order_parameters import OrderParameters
 

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from gmmdyn.gaussian.normal import density
+from gmmdyn.gaussian.root import field_factor
 from gmmdyn.interfaces import Fields, Moments
-from gmmdyn.linalg import field_factor
-from gmmdyn.normal import density
 from gmmdyn_integrators._lines import Lines, across, on_lines
 from gmmdyn_integrators._outputs import Exact
 

@@ -21,8 +21,8 @@ import math
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian.normal import cdf2
 from gmmdyn.interfaces import Fields
-from gmmdyn.normal import cdf2
 from gmmdyn_integrators._outputs import Exact, Head, PairMeans, of_square_loss
 
 

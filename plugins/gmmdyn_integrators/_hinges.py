@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmmdyn.normal import cdf2, density
+from gmmdyn.gaussian.normal import cdf2, density
 from gmmdyn_integrators._pieces import DRIFT_PAIRS, PAIRS, Pieces
 
 # Beyond this many standard deviations the normal density underflows.

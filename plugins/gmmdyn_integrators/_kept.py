@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import gmmdyn.normal.compiled
+import gmmdyn.gaussian.compiled
 from gmmdyn.compiler import kept_with
 
-kept = kept_with([*Path(__file__).parent.glob("_*.py"), gmmdyn.normal.compiled.__file__])
+kept = kept_with([*Path(__file__).parent.glob("_*.py"), gmmdyn.gaussian.compiled.__file__])

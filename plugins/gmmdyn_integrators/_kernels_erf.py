@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import float64, int64, njit, void
 
-from gmmdyn.normal.compiled import cdf, excess
+from gmmdyn.gaussian.compiled import cdf, excess
 from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._kernels_outputs import head, outputs
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numba import float64, int64, njit, void
 
-from gmmdyn.normal.compiled import cdf, density
+from gmmdyn.gaussian.compiled import cdf, density
 from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._zero import ZERO
 

@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numba import float64, njit, void
 
-from gmmdyn.normal.compiled import cdf, cdf2, density
+from gmmdyn.gaussian.compiled import cdf, cdf2, density
 from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._kernels_lines import noise as lines_noise
 from gmmdyn_integrators._kernels_lines import noise_of_outputs as several

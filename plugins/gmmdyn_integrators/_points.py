@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from gmmdyn import Loss
+from gmmdyn.gaussian.root import field_factor
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
-from gmmdyn.linalg import field_factor
 from gmmdyn_integrators._obstacles import refuse
 from gmmdyn_integrators._outputs import Head, lead_sizes, leads, shaped
 from gmmdyn_integrators._zero import ZERO

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian.normal import density
 from gmmdyn.interfaces import Fields
-from gmmdyn.normal import density
 from gmmdyn_integrators._hinges import units
 from gmmdyn_integrators._outputs import Exact, Head, PairMeans, of_square_loss, square_of
 from gmmdyn_integrators._pieces import (

@@ -23,8 +23,8 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from gmmdyn import Loss, checks
+from gmmdyn.gaussian.root import field_factor
 from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
-from gmmdyn.linalg import field_factor
 from gmmdyn_integrators import _straight
 from gmmdyn_integrators._any_loss import AnyLoss
 from gmmdyn_integrators._compiled import compiled, may_compile, rows

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from gmmdyn import checks
 from gmmdyn.errors import ArgumentError, RangeError
 from gmmdyn.interfaces import Activation, GaussianMixture, TwoLayerNetwork
-from gmmdyn_networks._settle import (
+from gmmdyn_networks._arguments import (
     ArrayLike,
+    activation_of,
+    dim_of,
+    dtype_of,
     generator_of,
     normals,
-    settled_activation,
-    settled_dim,
-    settled_dtype,
-    settled_weights,
+    weights_of,
 )
 
 
@@ -68,9 +68,9 @@ class Committee(TwoLayerNetwork):
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
-        self._activation = settled_activation(activation)
+        self._activation = activation_of(activation)
         checks.choice("init", init, ("random", "informed"))
-        kind = settled_dtype(dtype)
+        kind = dtype_of(dtype)
         scale = checks.number("init_scale", init_scale, at_least=0)
         given = (
             None if first_layer is None else checks.array("first_layer", first_layer, (None, None))
@@ -88,7 +88,7 @@ class Committee(TwoLayerNetwork):
             cluster = torch.arange(hidden) % len(mixture.labels)
             weights += mixture.means.cpu()[cluster]
             random += mixture.labels.cpu()[cluster]
-        second = settled_weights(
+        second = weights_of(
             "readout",
             readout,
             shape,
@@ -113,7 +113,7 @@ class Committee(TwoLayerNetwork):
         """Settle D and K from whatever names them, which must agree."""
         missing = "`committee` needs `dim` and `hidden`, or `first_layer`."
         columns = None if given is None else given.shape[1]
-        dim = settled_dim(dim, mixture, "first_layer", columns, missing)
+        dim = dim_of(dim, mixture, "first_layer", columns, missing)
         if given is not None:
             if hidden is not None and hidden != given.shape[0]:
                 raise RangeError(

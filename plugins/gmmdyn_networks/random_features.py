@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from gmmdyn import checks
 from gmmdyn.errors import ArgumentError, RangeError, ShapeError
+from gmmdyn.gaussian import projected_fields, unit_mean
 from gmmdyn.interfaces import Activation, FeatureNetwork, GaussianMixture
-from gmmdyn_networks._gaussian_mean import mixture_mean
-from gmmdyn_networks._settle import (
+from gmmdyn_networks._arguments import (
     ArrayLike,
+    activation_of,
+    dim_of,
+    dtype_of,
     generator_of,
     normals,
-    settled_activation,
-    settled_dim,
-    settled_dtype,
-    settled_weights,
+    weights_of,
 )
 
 
@@ -78,8 +78,8 @@ class RandomFeatures(FeatureNetwork):
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
         super().__init__()
-        self._activation = settled_activation(activation)
-        kind = settled_dtype(dtype)
+        self._activation = activation_of(activation)
+        kind = dtype_of(dtype)
         scale = checks.number("init_scale", init_scale, at_least=0)
         generator = generator_of(seed)
         given = None if projection is None else checks.array("projection", projection, (None, None))
@@ -97,7 +97,7 @@ class RandomFeatures(FeatureNetwork):
         self.register_buffer(
             "_centre", None if centre is None else centre.to(kind), persistent=False
         )
-        weights = settled_weights(
+        weights = weights_of(
             "readout",
             readout,
             (size,),
@@ -125,7 +125,7 @@ class RandomFeatures(FeatureNetwork):
             raise ArgumentError("`features` and `ratio` each fix the number of features; give one.")
         missing = "`random-features` needs `dim`, or `projection`."
         rows = None if given is None else given.shape[0]
-        dim = settled_dim(dim, mixture, "projection", rows, missing)
+        dim = dim_of(dim, mixture, "projection", rows, missing)
         if features is not None:
             size = checks.whole("features", features)
         elif ratio is not None:
@@ -153,7 +153,8 @@ class RandomFeatures(FeatureNetwork):
             raise ArgumentError("centring on the mixture needs `mixture`, to know its mean.")
         if not isinstance(mixture, GaussianMixture):
             raise ArgumentError(f"`mixture` is a {type(mixture).__name__}; give a GaussianMixture.")
-        return mixture_mean(self._activation, projection, mixture).cpu()
+        fields = projected_fields(mixture, projection)
+        return (mixture.priors @ unit_mean(self._activation, *fields)).cpu()
 
     @property
     def activation(self) -> Activation:

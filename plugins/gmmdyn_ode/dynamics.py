@@ -26,8 +26,8 @@ from typing import final
 from torch import Tensor
 
 from gmmdyn import OrderParameters
+from gmmdyn.gaussian import covariance_factor
 from gmmdyn.interfaces import Errors, Fields, Integrator
-from gmmdyn.linalg import covariance_factor
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.signal import ErrorSignal
 from gmmdyn_ode.state import State

@@ -16,22 +16,24 @@ if TYPE_CHECKING:
     from gmmdyn_random_features.dynamics import learning_curve as learning_curve
     from gmmdyn_random_features.dynamics import mean_weights as mean_weights
     from gmmdyn_random_features.dynamics import modes as modes
+    from gmmdyn_random_features.dynamics_theory import (
+        RandomFeaturesDynamics as RandomFeaturesDynamics,
+    )
     from gmmdyn_random_features.error_figure import (
         plot_error_against_noise as plot_error_against_noise,
     )
     from gmmdyn_random_features.error_figure import plot_feature_errors as plot_feature_errors
-    from gmmdyn_random_features.gap import Gap as Gap
-    from gmmdyn_random_features.gap import first_order_gap as first_order_gap
     from gmmdyn_random_features.grid import feature_errors as feature_errors
-    from gmmdyn_random_features.learning import RandomFeaturesDynamics as RandomFeaturesDynamics
-    from gmmdyn_random_features.limit_theory import RandomFeaturesLimit as RandomFeaturesLimit
     from gmmdyn_random_features.limits import Limit as Limit
+    from gmmdyn_random_features.limits import RandomFeaturesLimit as RandomFeaturesLimit
     from gmmdyn_random_features.limits import limit_constant as limit_constant
     from gmmdyn_random_features.limits import limit_errors as limit_errors
     from gmmdyn_random_features.limits import (
         marchenko_pastur_resolvent as marchenko_pastur_resolvent,
     )
+    from gmmdyn_random_features.readout import Gap as Gap
     from gmmdyn_random_features.readout import Readout as Readout
+    from gmmdyn_random_features.readout import first_order_gap as first_order_gap
     from gmmdyn_random_features.readout import optimal_readout as optimal_readout
     from gmmdyn_random_features.space_figure import plot_feature_space as plot_feature_space
     from gmmdyn_random_features.statistics import FeatureStatistics as FeatureStatistics
@@ -46,11 +48,11 @@ _HOME = {
     "modes": "dynamics",
     "plot_error_against_noise": "error_figure",
     "plot_feature_errors": "error_figure",
-    "Gap": "gap",
-    "first_order_gap": "gap",
+    "Gap": "readout",
+    "first_order_gap": "readout",
     "feature_errors": "grid",
-    "RandomFeaturesDynamics": "learning",
-    "RandomFeaturesLimit": "limit_theory",
+    "RandomFeaturesDynamics": "dynamics_theory",
+    "RandomFeaturesLimit": "limits",
     "Limit": "limits",
     "limit_constant": "limits",
     "limit_errors": "limits",
@@ -69,8 +71,8 @@ __getattr__ = lazily(__name__, _HOME)
 @hookimpl
 def gmmdyn_theories() -> dict[str, type[Theory]]:
     """Register the theories."""
-    from gmmdyn_random_features.learning import RandomFeaturesDynamics
-    from gmmdyn_random_features.limit_theory import RandomFeaturesLimit
+    from gmmdyn_random_features.dynamics_theory import RandomFeaturesDynamics
+    from gmmdyn_random_features.limits import RandomFeaturesLimit
     from gmmdyn_random_features.theory import RandomFeatures
 
     return {

@@ -34,15 +34,15 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 from scipy.special import ndtr
 
-from gmmdyn_random_features._fields import density
-from gmmdyn_random_features.statistics import FeatureStatistics
-from gmmdyn_random_features.units import unit_cumulants, unit_moments
+from gmmdyn.gaussian import unit_cumulants, unit_moments
+from gmmdyn_random_features.statistics import FeatureStatistics, UnitFunction, of_arrays
 
 # Values of s at which the output is followed, and those between which it is interpolated.
 # P(|s| > 8) is 1e-15.
 _NODES = np.linspace(-8, 8, 33)
 _FINE = np.linspace(-8, 8, 3201)
-_WEIGHTS = density(_FINE) / density(_FINE).sum()
+_WEIGHTS = np.exp(-0.5 * _FINE**2)
+_WEIGHTS /= _WEIGHTS.sum()
 # Where second order and third cumulant are computed, P D² operations each; they change slowly.
 _FEW = np.array([-3.0, 0.0, 3.0])
 # Deviation of the part of the noise along a that is not given with s, so that P(y < 0|s) is never
@@ -144,10 +144,9 @@ class _Conditional:
         self._activation = statistics.network.activation
         self._weights = weights
         self._mean = statistics.field_means[cluster]
-        self._centred = (
-            statistics.means[cluster]
-            - unit_moments(self._activation, self._mean, statistics.field_deviations[cluster]).mean
-        )
+        deviation = statistics.field_deviations[cluster]
+        mean, _, _ = of_arrays(unit_moments, self._activation, self._mean, deviation)
+        self._centred = statistics.means[cluster] - mean
         self._fields = statistics.field_factor(cluster)  # (rank, P)
         linear = self._fields @ (statistics.slopes[cluster] * weights)
         size = np.linalg.norm(linear)
@@ -157,15 +156,19 @@ class _Conditional:
         self._fields -= np.outer(direction, (1 - _KEPT) * along)
         self._deviation = np.sqrt((self._fields**2).sum(axis=0))
 
+    def _at(self, function: UnitFunction, s: np.ndarray) -> list[np.ndarray]:
+        """Apply a function to the units given each of some s, each result `(len(s), P)`."""
+        means = self._mean + s[:, None] * self._shift
+        deviations = np.broadcast_to(self._deviation, means.shape)
+        return of_arrays(function, self._activation, means, deviations)
+
     def first_order(self, intercept: float) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and variance of the output, at the fine nodes."""
-        u, found = self._weights, []
-        constant = intercept + u @ self._centred
-        for s in _NODES:
-            moments = unit_moments(self._activation, self._mean + s * self._shift, self._deviation)
-            linear = self._fields @ (u * moments.slope)
-            found.append((u @ moments.mean + constant, u**2 @ moments.residual + linear @ linear))
-        mean, variance = np.array(found).T
+        u = self._weights
+        value, slope, residual = self._at(unit_moments, _NODES)
+        linear = self._fields @ (u * slope).T
+        mean = value @ u + (intercept + u @ self._centred)
+        variance = residual @ u**2 + (linear**2).sum(axis=0)
         return _interpolate(_NODES, mean), _interpolate(_NODES, variance)
 
     def second_order(self) -> tuple[np.ndarray, bool]:
@@ -176,22 +179,21 @@ class _Conditional:
         u, found, small = self._weights, [], True
         with np.errstate(divide="ignore", invalid="ignore"):
             units = np.nan_to_num(self._fields / self._deviation)
-        for s in _FEW:
-            c = unit_cumulants(self._activation, self._mean + s * self._shift, self._deviation)
-            one, two = u * c.first, u * c.second
+        for c1, c2, c3, square1, square2, cube in zip(*self._at(unit_cumulants, _FEW), strict=True):
+            one, two = u * c1, u * c2
             linear = units @ one
             curvature = (units * two) @ units.T
             # What two or three equal indices have besides c_1 and c_2.
-            single = u**3 * (c.cube - 3 * _ROOT * c.first**2 * c.second - 2 * _ROOT * c.second**3)
-            along = u**2 * (c.square_first - 2 * _ROOT * c.first * c.second)
-            bent = u**2 * (c.square_second - _ROOT * c.first**2 - 2 * _ROOT * c.second**2)
+            single = u**3 * (cube - 3 * _ROOT * c1**2 * c2 - 2 * _ROOT * c2**3)
+            along = u**2 * (square1 - 2 * _ROOT * c1 * c2)
+            bent = u**2 * (square2 - _ROOT * c1**2 - 2 * _ROOT * c2**2)
             square = curvature @ curvature
             skewness = 3 * _ROOT * linear @ curvature @ linear
             skewness += 2 * _ROOT * (square * curvature).sum() + single.sum()
             skewness += 3 * ((units @ along) @ linear - along @ one)
             skewness += 3 * ((((units * bent) @ units.T) * curvature).sum() - bent @ two)
             found.append((np.trace(square) - two @ two, skewness))
-            small = small and bool((u * c.third) @ (u * c.third) <= two @ two)
+            small = small and bool((u * c3) @ (u * c3) <= two @ two)
         return np.array(found).T, small
 
 
@@ -207,5 +209,6 @@ def _probability(
     value = float(_WEIGHTS @ error_probability(margin, variance))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = margin / np.sqrt(variance)
-        term = -density(z) * (z * z - 1) * skewness / (6 * variance**1.5)
+        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+        term = -density * (z * z - 1) * skewness / (6 * variance**1.5)
     return value, float(_WEIGHTS @ np.nan_to_num(term, posinf=0, neginf=0))

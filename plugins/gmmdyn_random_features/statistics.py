@@ -14,18 +14,22 @@ with the mean slopes a_i = E[psi'(u_i)]. So each covariance is diagonal plus one
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gmmdyn import checks
 from gmmdyn.errors import ShapeError
-from gmmdyn.interfaces import FeatureNetwork, GaussianMixture, IsotropicMixture
-from gmmdyn_random_features.units import pair_covariance, unit_moments
+from gmmdyn.gaussian import pair_covariance, projected_fields, unit_moments
+from gmmdyn.interfaces import Activation, FeatureNetwork, GaussianMixture, IsotropicMixture
 
+# Of single units: `unit_moments` or `unit_cumulants`.
+UnitFunction = Callable[[Activation, Tensor, Tensor], tuple[Tensor, ...]]
 ORDERS = ("first", "exact")
-# Rows of a covariance at a time: the closed forms need about 15 arrays of this many rows.
+# Rows of a covariance at a time, so that only its lower half is computed.
 _ROWS = 128
 
 
@@ -156,7 +160,9 @@ class FeatureStatistics:
         return np.asarray((found + found.T) / 2)
 
     def _exact(self, cluster: int, fields: np.ndarray) -> np.ndarray:
-        mean, deviation = self.field_means[cluster], self.field_deviations[cluster]
+        mean, deviation = (
+            torch.from_numpy(part[cluster]) for part in (self.field_means, self.field_deviations)
+        )
         found = np.empty_like(fields)
         for start in range(0, self.size, _ROWS):
             rows = slice(start, start + _ROWS)
@@ -164,8 +170,8 @@ class FeatureStatistics:
                 self.network.activation,
                 (mean[rows], deviation[rows]),
                 (mean[start:], deviation[start:]),
-                fields[rows, start:],
-            )
+                torch.from_numpy(fields[rows, start:]),
+            ).numpy()
             found[rows, start:] = block
             found[start:, rows] = block.T
         return found
@@ -192,29 +198,32 @@ def feature_statistics(mixture: GaussianMixture, network: FeatureNetwork) -> Fea
             f"the network has input dimension {network.dim} but the data model has "
             f"{mixture.dim}; give both the same `dim`."
         )
-    projection = to_numpy(network.projection)
-    means = to_numpy(mixture.means) @ projection / mixture.dim
-    columns = torch.from_numpy(projection.T.copy()).to(mixture.means.device)
-    # A block of columns at a time: the product has one (N, D) array for each covariance.
-    parts = [
-        (to_numpy(mixture.covariance_product(block)) * to_numpy(block)).sum(axis=2)
-        for block in torch.split(columns, 1024)
-    ]
-    variances = np.concatenate(parts, axis=1) / mixture.dim
-    deviations = np.sqrt(np.maximum(variances, 0))
-    deviations = np.ascontiguousarray(np.broadcast_to(deviations, means.shape))
-    moments = unit_moments(network.activation, means, deviations)
+    fields = (to_numpy(part) for part in projected_fields(mixture, network.projection.double()))
+    means, deviations = (np.ascontiguousarray(part) for part in fields)
+    mean, slope, residual = of_arrays(unit_moments, network.activation, means, deviations)
     centre = 0.0 if network.centre is None else to_numpy(network.centre)
     return FeatureStatistics(
         mixture,
         network,
-        projection,
+        to_numpy(network.projection),
         means,
         deviations,
-        moments.mean - centre,
-        moments.slope,
-        moments.residual,
+        mean - centre,
+        slope,
+        residual,
     )
+
+
+def of_arrays(
+    function: UnitFunction,
+    activation: Activation,
+    mean: np.ndarray,
+    deviation: np.ndarray,
+) -> list[np.ndarray]:
+    """Apply a function of single units to arrays of means and deviations of their fields."""
+    fields = [torch.from_numpy(np.ascontiguousarray(part)) for part in (mean, deviation)]
+    found = function(activation, *fields)
+    return [part.numpy() for part in found]
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
@@ -223,7 +232,7 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return np.asarray(vectors[:, kept] * np.sqrt(values[kept]))
 
 
-def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+def to_numpy(tensor: Tensor) -> np.ndarray:
     """Return a tensor as a float64 array.
 
     Args:

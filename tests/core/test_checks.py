@@ -8,7 +8,7 @@ import torch
 
 from gmmdyn import checks
 from gmmdyn.errors import NotPositiveError, RangeError, ShapeError
-from gmmdyn.linalg import covariance_factor
+from gmmdyn.gaussian import covariance_factor
 
 
 @pytest.mark.parametrize("value", ["x", None, float("inf"), float("nan"), True, 0.0, 5.0])

@@ -12,7 +12,6 @@ from fixed_features import FixedFeatures, random_projection
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError, RangeError, ShapeError
 from gmmdyn_random_features import feature_statistics, first_order_gap, optimal_readout
-from gmmdyn_random_features.units import pair_covariance, unit_moments
 
 
 class Hat(gd.Activation):
@@ -51,66 +50,9 @@ ACTIVATIONS = {
 }
 
 
-def test_one_unit_by_a_fine_grid(activation_name):
-    """Every moment against the trapezoidal rule."""
-    activation = ACTIVATIONS[activation_name]
-    xi = np.linspace(-12, 12, 200_001)
-    density = np.exp(-(xi**2) / 2) / np.sqrt(2 * np.pi) * (xi[1] - xi[0])
-    means, deviations = np.array([0.3, -1.0, 1.5]), np.array([0.8, 0.4, 1.3])
-    found = unit_moments(activation, means, deviations)
-    for i in range(3):
-        values = activation(torch.from_numpy(means[i] + deviations[i] * xi)).numpy()
-        mean = density @ values
-        slope = density @ (values * xi) / deviations[i]
-        residual = density @ (values - mean - slope * deviations[i] * xi) ** 2
-        got = [found.mean[i], found.slope[i], found.residual[i]]
-        np.testing.assert_allclose(got, [mean, slope, residual], atol=1e-8)
-
-
 @pytest.fixture(params=list(ACTIVATIONS))
 def activation_name(request):
     return request.param
-
-
-def test_two_units_by_a_product_grid(activation_name):
-    activation = ACTIVATIONS[activation_name]
-    nodes = np.linspace(-9, 9, 901)
-    density = np.exp(-(nodes**2) / 2) / np.sqrt(2 * np.pi) * (nodes[1] - nodes[0])
-    weights = density[:, None] * density
-    mean, deviation = np.array([0.4, -0.9, 1.3]), np.array([0.9, 0.5, 1.2])
-    rho = np.array([[1, 0.6, -0.8], [0.6, 1, -0.3], [-0.8, -0.3, 1]])
-    covariance = rho * deviation[:, None] * deviation
-    found = pair_covariance(activation, (mean, deviation), (mean, deviation), covariance)
-    x, y = nodes[:, None], nodes[None, :]
-    for i in range(3):
-        for j in range(3):
-            if i == j:
-                continue
-            other = rho[i, j] * x + np.sqrt(1 - rho[i, j] ** 2) * y
-            one = activation(torch.from_numpy(mean[i] + deviation[i] * x)).numpy()
-            two = activation(torch.from_numpy(mean[j] + deviation[j] * other)).numpy()
-            both = (weights * one * two).sum()
-            alone = (weights * one).sum(), (weights * two).sum()
-            assert abs(found[i, j] - (both - alone[0] * alone[1])) < 5e-5
-
-
-def test_zero_means_are_the_arc_cosine_and_arcsine_kernels():
-    zero, one = np.zeros(1), np.ones(1)
-    for rho in (-0.95, -0.2, 0.5, 0.99):
-        covariance = np.array([[rho]])
-        angle = np.arccos(rho)
-        kernel = (np.sin(angle) + (np.pi - angle) * rho) / (2 * np.pi)  # Cho and Saul, degree 1
-        relu = pair_covariance(ACTIVATIONS["relu"], (zero, one), (zero, one), covariance)
-        assert relu[0, 0] == pytest.approx(kernel - 1 / (2 * np.pi), abs=1e-14)
-        erf = pair_covariance(ACTIVATIONS["erf"], (zero, one), (zero, one), covariance)
-        assert erf[0, 0] == pytest.approx(2 / np.pi * np.arcsin(rho / 2), abs=1e-14)
-
-
-def test_far_kinks_lose_no_digits():
-    """A rectifier 20 deviations inside its linear part has no variance of its own."""
-    found = unit_moments(ACTIVATIONS["relu"], np.array([20.0, -20.0]), np.array([1.0, 1.0]))
-    assert found.slope.tolist() == pytest.approx([1.0, 0.0], abs=1e-80)
-    assert np.all(found.residual < 1e-80)
 
 
 @pytest.mark.parametrize("every", [10, pytest.param(1, marks=pytest.mark.science)])
@@ -314,25 +256,6 @@ def test_no_noise_and_dead_features():
     found = optimal_readout(feature_statistics(mixture, FixedFeatures(projection)))
     assert found.pmse < 1e-9
     assert found.classification_error == 0
-
-
-class OwnErf(gd.Activation):
-    """The error function of a user, who declares it."""
-
-    closed_form = "erf"
-
-    def forward(self, x):
-        return torch.erf(x / 2**0.5)
-
-    def derivative(self, x):
-        return (2 / torch.pi) ** 0.5 * torch.exp(-(x**2) / 2)
-
-
-def test_who_declares_the_error_function_has_its_closed_forms():
-    mean, deviation = np.linspace(-1, 1, 5), np.linspace(0.1, 2, 5)
-    ours = unit_moments(OwnErf(), mean, deviation)
-    for one, other in zip(ours, unit_moments(gd.activation("erf"), mean, deviation), strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 def test_what_it_refuses():

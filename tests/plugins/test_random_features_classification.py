@@ -10,7 +10,6 @@ from fixed_features import FixedFeatures, random_projection
 import gmmdyn as gd
 from gmmdyn_random_features import feature_statistics, optimal_readout
 from gmmdyn_random_features.classification import error_probability, mistakes_at_variance
-from gmmdyn_random_features.units import unit_cumulants
 
 
 class Tanh(gd.Activation):
@@ -42,23 +41,6 @@ ACTIVATIONS = {
     "hat": Hat(),
     "tanh": Tanh(),
 }
-
-
-@pytest.mark.parametrize("name", list(ACTIVATIONS))
-def test_third_moments_of_one_unit_by_a_fine_grid(name):
-    activation = ACTIVATIONS[name]
-    xi = np.linspace(-12, 12, 200_001)
-    weight = np.exp(-(xi**2) / 2) / np.sqrt(2 * np.pi) * (xi[1] - xi[0])
-    means, deviations = np.array([0.3, -1.0, 1.5]), np.array([0.8, 0.4, 1.3])
-    found = unit_cumulants(activation, means, deviations)
-    for i in range(3):
-        values = activation(torch.from_numpy(means[i] + deviations[i] * xi)).numpy()
-        c = values - weight @ values
-        h2, h3 = (xi**2 - 1) / np.sqrt(2), (xi**3 - 3 * xi) / np.sqrt(6)
-        wanted = [c * xi, c * h2, c * h3, c**2 * xi, c**2 * h2, c**3]
-        np.testing.assert_allclose(
-            [part[i] for part in found], [weight @ part for part in wanted], atol=1e-7
-        )
 
 
 def random_mixture(dim, seed, variance):

@@ -1,4 +1,4 @@
-"""How the networks settle what they are given: names or objects, sizes, explicit arrays."""
+"""Arguments of networks: names or objects, sizes, explicit arrays."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from gmmdyn.interfaces import Activation, GaussianMixture
 ArrayLike = Sequence[Sequence[float]] | Sequence[float] | np.ndarray | Tensor
 
 
-def settled_activation(activation: str | Activation) -> Activation:
+def activation_of(activation: str | Activation) -> Activation:
     """Return an activation that is given by name or as an object."""
     return activation if isinstance(activation, Activation) else build_activation(activation)
 
 
-def settled_dtype(name: str) -> torch.dtype:
+def dtype_of(name: str) -> torch.dtype:
     """Return the torch dtype of a name.
 
     Raises:
@@ -31,7 +31,7 @@ def settled_dtype(name: str) -> torch.dtype:
     return kind
 
 
-def settled_dim(
+def dim_of(
     dim: int | None, mixture: GaussianMixture | None, array: str, size: int | None, missing: str
 ) -> int:
     """Return the input dimension from whatever names it.
@@ -75,7 +75,7 @@ def normals(scale: float, shape: Sequence[int], generator: torch.Generator) -> T
     return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def settled_weights(
+def weights_of(
     name: str,
     given: str | ArrayLike,
     shape: tuple[int, ...],

@@ -10,10 +10,10 @@ import numpy as np
 from gmmdyn import OnlineSGD, OrderParameters, Trajectory, checks
 from gmmdyn.errors import ConvergenceError, IncompatibleError
 from gmmdyn.interfaces import DataModel, Network
-from gmmdyn_random_features._feature_theory import FeatureTheory
 from gmmdyn_random_features.classification import mistakes_at_variance
 from gmmdyn_random_features.dynamics import learning_curve, modes
 from gmmdyn_random_features.statistics import ORDERS, feature_statistics, to_numpy
+from gmmdyn_random_features.theory import FeatureTheory
 
 
 @final

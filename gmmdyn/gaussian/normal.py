@@ -1,6 +1,7 @@
-r"""The bivariate normal distribution function in torch: any device, batched, differentiable.
+r"""Normal probabilities of one and two variables.
 
-The same formulas as those of `gmmdyn.normal.compiled`, where the sources are.
+Of tensors (any device, batched, differentiable), and one of arrays. The formulas are those of
+`gmmdyn.gaussian.compiled`, where the sources are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
@@ -20,6 +22,11 @@ def density(x: Tensor) -> Tensor:
     return torch.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
 
 
+def cdf(x: Tensor) -> Tensor:
+    """Return Φ(x), right in its leading digits in both tails, as `torch.special.ndtr` is not."""
+    return 0.5 * torch.erfc(-x / math.sqrt(2))
+
+
 def _moderate(a: Tensor, b: Tensor, rho: Tensor) -> Tensor:
     """Quadrature of Plackett's identity over the angle, for |rho| < 0.925."""
     squares, product, angle = 0.5 * (a * a + b * b), a * b, torch.asin(rho)
@@ -27,14 +34,13 @@ def _moderate(a: Tensor, b: Tensor, rho: Tensor) -> Tensor:
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         sine = torch.sin(0.5 * angle * (1 + node))
         total = total + weight * torch.exp((sine * product - squares) / (1 - sine * sine))
-    independent = torch.special.ndtr(a) * torch.special.ndtr(b)
+    independent = cdf(a) * cdf(b)
     result: Tensor = independent + total * angle / (4 * math.pi)
     return result
 
 
 def _extreme(a: Tensor, b: Tensor, rho: Tensor) -> Tensor:
     """Quadrature of the difference from |rho| = 1, for 0.925 <= |rho| <= 1."""
-    cdf = torch.special.ndtr
     h, k = -a, torch.where(rho < 0, b, -b)
     left = (1 - rho) * (1 + rho)
     root = left.sqrt()
@@ -81,8 +87,8 @@ class _Cdf2(torch.autograd.Function):
         a, b, rho = ctx.saved_tensors
         r = torch.sqrt((1 - rho) * (1 + rho))
         far = (b - rho * a) / r
-        first = density(a) * torch.special.ndtr(far)
-        second = density(b) * torch.special.ndtr((a - rho * b) / r)
+        first = density(a) * cdf(far)
+        second = density(b) * cdf((a - rho * b) / r)
         return gradient * first, gradient * second, gradient * density(a) * density(far) / r
 
 
@@ -100,3 +106,24 @@ def cdf2(a: Tensor, b: Tensor, rho: Tensor) -> Tensor:
     shape = (a + b + rho).shape
     a, b, rho = a.expand(shape), b.expand(shape), rho.expand(shape)
     return _Cdf2.apply(a, b, rho)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def excess(a: ArrayLike, b: ArrayLike, rho: ArrayLike) -> np.ndarray:
+    """Return how much likelier correlation makes it that two normal numbers are both small.
+
+    Args:
+        a: any shape.
+        b: of a shape that broadcasts with it.
+        rho: correlations, likewise, from -1 to 1.
+
+    Returns:
+        P(U <= a, V <= b) - P(U <= a) P(V <= b), to about 1e-15; for |rho| below 0.925 without the
+        cancellation of that difference, so that a small one is right in its leading digits.
+    """
+    from gmmdyn.gaussian.compiled import excess_of_each  # numba is heavy
+
+    parts = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (a, b, rho)))
+    one, two, both = (np.ascontiguousarray(part).reshape(-1) for part in parts)
+    out = np.empty(parts[0].shape)
+    excess_of_each(one, two, both, out.reshape(-1))
+    return out

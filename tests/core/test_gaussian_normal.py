@@ -8,7 +8,7 @@ import torch
 from scipy.special import owens_t
 from scipy.stats import multivariate_normal, norm
 
-from gmmdyn.normal import cdf2, compiled, density, excess
+from gmmdyn.gaussian import cdf2, compiled, density, excess
 
 
 def by_owens_t(a, b, rho):
