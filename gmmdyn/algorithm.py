@@ -48,7 +48,8 @@ class OnlineSGD:
             by `Network.parameter_groups`.
         weight_decay: $\kappa$, not negative.
         train_readout: whether the second layer learns (and decays) too.
-        loss: `"square"` for ½(y − φ)², or `"logistic"` for log(1 + exp(−yφ)).
+        loss: `"square"` for ½(y − φ)², `"logistic"` for log(1 + exp(−yφ)), or `"cross-entropy"` for
+            the softmax of several outputs, which the theory `ode` describes.
         batch_size: fresh samples whose gradients are averaged for one update, at least 1. Time
             counts updates whatever their size: t = updates/D.
         label_noise: probability that a training label is the wrong one, from 0 to 0.5; errors are

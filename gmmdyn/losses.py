@@ -72,6 +72,22 @@ class Loss(abc.ABC):
             last two being $\partial^2\ell/\partial\phi_o\partial\phi_p$.
         """
 
+    def curvature_product(self, output: Tensor, label: Tensor, vectors: Tensor) -> Tensor:
+        """Apply the curvature to vectors; by default with the matrix, or elementwise.
+
+        Args:
+            output: φ, shape `(..., O)`.
+            label: y, of a shape that broadcasts with it.
+            vectors: shape `(..., O)`, which broadcasts with both.
+
+        Returns:
+            The products, shape `(..., O)`.
+        """
+        curvature = self.curvature(output, label)
+        if self.joint:
+            return (curvature @ vectors.unsqueeze(-1)).squeeze(-1)
+        return curvature * vectors
+
     @abc.abstractmethod
     def scalar_signal(self) -> Callable[[float, float], float]:
         """Return `signal` as a plain function of two floats that numba can compile."""
@@ -189,9 +205,13 @@ class CrossEntropy(Loss):
 
     def curvature(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the matrix of π and −π πᵀ, diag(π) − π πᵀ; see `Loss.curvature`."""
-        p = torch.softmax(output, -1)
-        p = p.expand(torch.broadcast_shapes(output.shape, label.shape))
+        p = torch.softmax(output + 0 * label, -1)
         return torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
+
+    def curvature_product(self, output: Tensor, label: Tensor, vectors: Tensor) -> Tensor:
+        """Return π (d − π·d) for vectors d; see `Loss.curvature_product`."""
+        p = torch.softmax(output, -1)
+        return p * (vectors - (p * vectors).sum(-1, keepdim=True))
 
     def scalar_signal(self) -> Callable[[float, float], float]:
         """Raise `IncompatibleError`: it is no function of one output."""

@@ -135,24 +135,33 @@ def _check_mixture(mixture: GaussianMixture) -> None:
         assert mixture.covariance_structure == "isotropic"
 
 
-def check_integrator(integrator: Integrator, activation: Activation, tolerance: float) -> None:
+def check_integrator(
+    integrator: Integrator, activation: Activation, tolerance: float, outputs: int = 1
+) -> None:
     """Check an integrator against brute force on a small problem, and that it is deterministic.
 
     Args:
         integrator: to check.
         activation: one that the integrator describes.
         tolerance: the largest error allowed in any moment; brute force itself is good to 5e-3.
+        outputs: of the network, at least 1; for more than one the labels are classes.
 
     Raises:
         AssertionError: saying which moment is off.
     """
     generator = torch.Generator().manual_seed(3)
     root = torch.randn(2, 2, 2, generator=generator, dtype=torch.float64)
+    readout = torch.tensor([[0.7], [-0.4]], dtype=torch.float64)
+    labels = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    if outputs > 1:
+        angles = torch.arange(outputs, dtype=torch.float64)
+        readout = readout * torch.stack([torch.cos(angles), torch.cos(2 * angles)])
+        labels = torch.eye(outputs, dtype=torch.float64)[:2]
     fields = Fields(
         mean=torch.tensor([[0.5, -0.3], [0.1, 0.8]], dtype=torch.float64),
         covariance=root @ root.mT / 2,
-        readout=torch.tensor([0.7, -0.4], dtype=torch.float64),
-        labels=torch.tensor([-1.0, 1.0], dtype=torch.float64),
+        readout=readout if outputs > 1 else readout.squeeze(1),
+        labels=labels if outputs > 1 else labels.squeeze(1),
         activation=activation,
     )
     integrator.prepare(2)
@@ -164,21 +173,28 @@ def check_integrator(integrator: Integrator, activation: Activation, tolerance: 
         z = torch.randn(1_000_000, 2, generator=generator, dtype=torch.float64)
         lam = fields.mean[cluster] + z @ torch.linalg.cholesky(fields.covariance[cluster]).T
         g, dg = activation(lam), activation.derivative(lam)
-        delta = (fields.labels[cluster] - g @ fields.readout).unsqueeze(1)
-        signal = fields.readout * dg * delta
+        output = g @ readout
+        delta = labels[cluster] - output
+        signal = dg * (delta @ readout.T)
         _close("drive", moments.drive[cluster], signal.mean(0), tolerance)
-        _close("readout", moments.readout[cluster], (g * delta).mean(0), tolerance)
+        slope = (g.T @ delta / len(z)).reshape(moments.readout[cluster].shape)
+        _close("readout", moments.readout[cluster], slope, tolerance)
         _close("noise", moments.noise[cluster], signal.T @ signal / len(z), tolerance)
         # Stein: E[signal_k (lam_i - m_i)] = sum_j E[d signal_k / d lam_j] Cov_ji
         with_fields = signal.T @ (lam - fields.mean[cluster]) / len(z)
         ours = moments.stein[cluster] @ fields.covariance[cluster]
         _close("stein", ours, with_fields, tolerance)
-        output = g @ fields.readout
-        tie = (output == 0).double()
-        wrong = (fields.labels[cluster] * output < 0).double() + 0.5 * tie
-        _close("pmse", errors.pmse[cluster], 0.5 * (delta**2).mean(), tolerance)
-        rate = errors.classification_error[cluster]
-        _close("classification_error", rate, wrong.mean(), tolerance)
+        _close("pmse", errors.pmse[cluster], 0.5 * (delta**2).sum(1).mean(), tolerance)
+        lead = labels[cluster] * output
+        if outputs > 1:
+            right = labels[cluster] == 1
+            lead = output[:, right] - output[:, ~right]
+        level = (lead == 0).sum(1)
+        tie = ((lead >= 0).all(1) & (level > 0)).double()
+        wrong = (lead < 0).any(1).double() + tie * level / (1 + level)
+        rate = errors.classification_error
+        assert rate is not None, "labels that are classes have a classification error"
+        _close("classification_error", rate[cluster], wrong.mean(), tolerance)
         ties = torch.zeros(()) if errors.tie_rate is None else errors.tie_rate[cluster]
         _close("tie_rate", ties, tie.mean(), tolerance)
 

@@ -66,7 +66,7 @@ class TwoLayerNetwork(Network):
     @property
     @abc.abstractmethod
     def readout(self) -> Tensor:
-        """Second-layer weights $v_k$, shape `(K,)`."""
+        """Second-layer weights $v_k$, shape `(K,)`, or `(K, O)` for O outputs."""
 
     @property
     @abc.abstractmethod
