@@ -74,6 +74,22 @@ class Loss(Component, abc.ABC):
             last two being $\partial^2\ell/\partial\phi_o\partial\phi_p$.
         """
 
+    def curvature_product(self, output: Tensor, label: Tensor, vectors: Tensor) -> Tensor:
+        """Apply the curvature to vectors; by default with the matrix, or elementwise.
+
+        Args:
+            output: φ, shape `(..., O)`.
+            label: y, of a shape that broadcasts with it.
+            vectors: shape `(..., O)`, which broadcasts with both.
+
+        Returns:
+            The products, shape `(..., O)`.
+        """
+        curvature = self.curvature(output, label)
+        if self.joint:
+            return (curvature @ vectors.unsqueeze(-1)).squeeze(-1)
+        return curvature * vectors
+
     def scalar_signal(self) -> Callable[[float, float], float] | None:
         """Offer `signal` as a plain function of two floats that numba can compile.
 

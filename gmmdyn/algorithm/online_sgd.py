@@ -46,8 +46,9 @@ class OnlineSGD:
             by `Network.parameter_groups`.
         weight_decay: $\kappa$, not negative.
         train_readout: whether the second layer learns (and decays) too.
-        loss: what is minimised: a registered name, such as `"square"` for ½(y − φ)² or
-            `"logistic"` for log(1 + exp(−yφ)); a mapping of a `name` and its options; or a `Loss`.
+        loss: what is minimised: a registered name, such as `"square"` for ½(y − φ)², `"logistic"`
+            for log(1 + exp(−yφ)) or `"cross-entropy"` for the softmax of several outputs; a mapping
+            of a `name` and its options; or a `Loss`.
         batch_size: fresh samples whose gradients are averaged for one update, at least 1. Time
             counts updates whatever their size: t = updates/D.
         label_noise: probability that a training label is the wrong one, from 0 to 0.5; errors are

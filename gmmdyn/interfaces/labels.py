@@ -26,6 +26,8 @@ def classes_of(labels: Tensor) -> Tensor | None:
     """
     if labels.ndim == 1:
         return (labels > 0).long()
+    if labels.shape[-1] < 2:
+        return None
     ordered = labels.sort(-1).values
     low, second, high = ordered[0, 0], ordered[:, -2], ordered[0, -1]
     room = _ALIKE * labels.abs().max()

@@ -136,24 +136,33 @@ def _check_mixture(mixture: GaussianMixture) -> None:
         assert mixture.covariance_structure == "isotropic"
 
 
-def check_integrator(integrator: Integrator, activation: Activation, tolerance: float) -> None:
+def check_integrator(
+    integrator: Integrator, activation: Activation, tolerance: float, outputs: int = 1
+) -> None:
     """Check an integrator against brute force on a small problem, and that it is deterministic.
 
     Args:
         integrator: to check.
         activation: one that the integrator describes.
         tolerance: the largest error allowed in any moment; brute force itself is good to 5e-3.
+        outputs: of the network, at least 1; for more than one the labels are classes.
 
     Raises:
         AssertionError: saying which moment is off.
     """
     generator = torch.Generator().manual_seed(3)
     root = torch.randn(2, 2, 2, generator=generator, dtype=torch.float64)
+    readout = torch.tensor([[0.7], [-0.4]], dtype=torch.float64)
+    labels = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    if outputs > 1:
+        angles = torch.arange(outputs, dtype=torch.float64)
+        readout = readout * torch.stack([torch.cos(angles), torch.cos(2 * angles)])
+        labels = torch.eye(outputs, dtype=torch.float64)[:2]
     fields = Fields(
         mean=torch.tensor([[0.5, -0.3], [0.1, 0.8]], dtype=torch.float64),
         covariance=root @ root.mT / 2,
-        readout=torch.tensor([0.7, -0.4], dtype=torch.float64),
-        labels=torch.tensor([-1.0, 1.0], dtype=torch.float64),
+        readout=readout if outputs > 1 else readout.squeeze(1),
+        labels=labels if outputs > 1 else labels.squeeze(1),
         activation=activation,
     )
     integrator.prepare(2)
@@ -165,21 +174,28 @@ def check_integrator(integrator: Integrator, activation: Activation, tolerance: 
         z = torch.randn(1_000_000, 2, generator=generator, dtype=torch.float64)
         lam = fields.mean[cluster] + z @ torch.linalg.cholesky(fields.covariance[cluster]).T
         g, dg = activation(lam), activation.derivative(lam)
-        delta = (fields.labels[cluster] - g @ fields.readout).unsqueeze(1)
-        signal = fields.readout * dg * delta
+        output = g @ readout
+        delta = labels[cluster] - output
+        signal = dg * (delta @ readout.T)
         close("drive", moments.drive[cluster], signal.mean(0), tolerance)
-        close("readout", moments.readout[cluster], (g * delta).mean(0), tolerance)
+        slope = (g.T @ delta / len(z)).reshape(moments.readout[cluster].shape)
+        close("readout", moments.readout[cluster], slope, tolerance)
         close("noise", moments.noise[cluster], signal.T @ signal / len(z), tolerance)
         # Stein: E[signal_k (lam_i - m_i)] = sum_j E[d signal_k / d lam_j] Cov_ji
         with_fields = signal.T @ (lam - fields.mean[cluster]) / len(z)
         ours = moments.stein[cluster] @ fields.covariance[cluster]
         close("stein", ours, with_fields, tolerance)
-        output = g @ fields.readout
-        tie = (output == 0).double()
-        wrong = (fields.labels[cluster] * output < 0).double() + 0.5 * tie
-        close("pmse", errors.pmse[cluster], 0.5 * (delta**2).mean(), tolerance)
-        rate = errors.classification_error[cluster]
-        close("classification_error", rate, wrong.mean(), tolerance)
+        close("pmse", errors.pmse[cluster], 0.5 * (delta**2).sum(1).mean(), tolerance)
+        lead = labels[cluster] * output
+        if outputs > 1:
+            right = labels[cluster] == 1
+            lead = output[:, right] - output[:, ~right]
+        level = (lead == 0).sum(1)
+        tie = ((lead >= 0).all(1) & (level > 0)).double()
+        wrong = (lead < 0).any(1).double() + tie * level / (1 + level)
+        rate = errors.classification_error
+        assert rate is not None, "labels that are classes have a classification error"
+        close("classification_error", rate[cluster], wrong.mean(), tolerance)
         ties = torch.zeros(()) if errors.tie_rate is None else errors.tie_rate[cluster]
         close("tie_rate", ties, tie.mean(), tolerance)
 
@@ -193,18 +209,26 @@ def check_loss(loss: Loss) -> None:
     Raises:
         AssertionError: saying what disagrees.
     """
-    output = torch.linspace(-4.03, 4.01, 403, dtype=torch.float64).requires_grad_()
+    output = torch.linspace(-4.03, 4.01, 403, dtype=torch.float64)
     label = torch.ones_like(output)
     label[::2] = -1
+    if loss.joint:
+        output = torch.stack([output, output.flip(0) / 2, 0.3 * output**2], -1)
+        label = torch.eye(3, dtype=torch.float64)[torch.arange(len(output)) % 3]
+    output.requires_grad_()
     value = loss.value(output, label)
     (slope,) = torch.autograd.grad(value.sum(), output)
     signal = loss.signal(output, label)
     close("signal", signal.detach(), -slope, 1e-9)
-    bent = torch.zeros_like(output)
-    if signal.requires_grad:
-        (bent,) = torch.autograd.grad(-signal.sum(), output)
+    columns = signal.unbind(-1) if loss.joint else [signal]
+    bent = torch.stack([_slope_of(-column.sum(), output) for column in columns], -2)
     output = output.detach()
-    close("curvature", loss.curvature(output, label), bent, 1e-9)
+    close("curvature", loss.curvature(output, label), bent if loss.joint else bent[0], 1e-9)
+    vectors = torch.cos(output)
+    products = (bent @ vectors.unsqueeze(-1)).squeeze(-1) if loss.joint else bent[0] * vectors
+    close("curvature_product", loss.curvature_product(output, label, vectors), products, 1e-9)
+    if loss.joint:
+        return
     for dtype in (torch.float32, torch.float64):
         points, one = output.to(dtype).view(-1, 1), torch.ones(1, dtype=dtype)
         for function in (loss.value, loss.signal, loss.curvature):
@@ -219,6 +243,13 @@ def check_loss(loss: Loss) -> None:
         pairs = zip(output.tolist(), label.tolist(), strict=True)
         ours = torch.tensor([scalar(*pair) for pair in pairs], dtype=torch.float64)
         close("scalar_signal", ours, signal.detach(), 1e-12)
+
+
+def _slope_of(value: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
+    """Return the gradient of a number with respect to the outputs, 0 where it has none."""
+    if not value.requires_grad:
+        return torch.zeros_like(output)
+    return torch.autograd.grad(value, output, retain_graph=True)[0]
 
 
 def close(name: str, found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> None:

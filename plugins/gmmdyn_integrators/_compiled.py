@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -52,17 +53,20 @@ def compiled(kernel: Callable[..., None], fields: Fields, *more: np.ndarray) -> 
         The moments, the pmse and the mean slopes.
     """
     shape, (readout, labels) = tuple(fields.mean.shape), Head.of(fields)
-    square, outputs = (*shape, shape[-1]), (*shape, labels.shape[-1])
-    # Each with how many of its axes are not those of clusters.
-    wanted = ((shape, 1), (square, 2), (square, 2), (outputs, 2), (shape[:-1], 0), (shape, 1))
-    found = [torch.empty(size, dtype=torch.float64) for size, _ in wanted]
+    hidden, outputs = shape[-1], labels.shape[-1]
+    count = math.prod(shape[:-1])
+    own = ((hidden,), (hidden, hidden), (hidden, hidden), (hidden, outputs), (), (hidden,))
+    room = [np.empty((count, *size)) for size in own]
     kernel(
         rows(fields.mean, shape, 1),
-        rows(fields.covariance, square, 2),
-        rows(readout, outputs, 2),
-        rows(labels, (*shape[:-1], outputs[-1]), 1),
+        rows(fields.covariance, (*shape, hidden), 2),
+        rows(readout, (*shape, outputs), 2),
+        rows(labels, (*shape[:-1], outputs), 1),
         *more,
-        *(rows(room, *size) for room, size in zip(found, wanted, strict=True)),
+        *room,
     )
-    drive, noise, stein, signal, pmse, slope = found
+    drive, noise, stein, signal, pmse, slope = (
+        torch.from_numpy(values.reshape(*shape[:-1], *size))
+        for values, size in zip(room, own, strict=True)
+    )
     return Exact(shaped(fields, Moments(drive, noise, stein, signal)), pmse, slope)

@@ -84,11 +84,18 @@ def _bent(loss: Loss, output: Tensor, labels: Tensor, dg: Tensor, v: Tensor, w: 
     """Return E[g'_k g'_i (v H vᵀ)_ki], H the curvature of the loss, shape `(..., C, K, K)`."""
     if loss.quadratic:
         return (dg.mT @ (w.unsqueeze(-1) * dg)) * (v @ v.mT)
-    curvature = loss.curvature(output, labels)
+    if loss.joint:
+        outputs, labels = output.unsqueeze(-2), labels.unsqueeze(-2)
+        curved = loss.curvature_product(outputs, labels, v.unsqueeze(-3))  # (..., C, S, K, O)
+        # [..., s, i, k] = (v H vᵀ)_ik, and E[g'_k g'_i x_ik] for each i.
+        pairs = (curved @ v.unsqueeze(-3).mT) * dg.unsqueeze(-2)
+        weighted = (w.unsqueeze(-1) * dg).mT.unsqueeze(-2)  # (..., C, K, 1, S)
+        return (weighted @ pairs.movedim(-2, -3)).squeeze(-2)
     # What an output makes of a unit, (..., C, S, O, K); then points and outputs are one axis.
     slope = dg.unsqueeze(-2) * v.mT.unsqueeze(-3)
-    curved = curvature @ slope if loss.joint else curvature.unsqueeze(-1) * slope
-    return slope.flatten(-3, -2).mT @ (w[:, None, None] * curved).flatten(-3, -2)
+    curved = loss.curvature(output, labels).unsqueeze(-1) * slope
+    bent: Tensor = slope.flatten(-3, -2).mT @ (w[:, None, None] * curved).flatten(-3, -2)
+    return bent
 
 
 def _regressed(fields: Fields, z: Tensor, gamma: Tensor, w: Tensor) -> Tensor:
@@ -102,7 +109,8 @@ def _regressed(fields: Fields, z: Tensor, gamma: Tensor, w: Tensor) -> Tensor:
     weighted = w.unsqueeze(-1) * z
     centred = gamma - (w @ gamma).unsqueeze(-2)
     slope = torch.linalg.solve(z.mT @ weighted, weighted.mT @ centred).mT  # s L
-    return slope @ torch.linalg.pinv(factor, rtol=_SINGULAR)
+    found: Tensor = slope @ torch.linalg.pinv(factor, rtol=_SINGULAR)
+    return found
 
 
 def _bends(fields: Fields, head: Head, lam: Tensor, back: Tensor, w: Tensor) -> Tensor:

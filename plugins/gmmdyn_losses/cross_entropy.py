@@ -30,9 +30,13 @@ class CrossEntropy(Loss):
 
     def curvature(self, output: Tensor, label: Tensor) -> Tensor:
         """Return the matrix of π and −π πᵀ, diag(π) − π πᵀ; see `Loss.curvature`."""
-        p = torch.softmax(output, -1)
-        p = p.expand(torch.broadcast_shapes(output.shape, label.shape))
+        p = torch.softmax(output + 0 * label, -1)
         return torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
+
+    def curvature_product(self, output: Tensor, label: Tensor, vectors: Tensor) -> Tensor:
+        """Return π (d − π·d) for vectors d; see `Loss.curvature_product`."""
+        p = torch.softmax(output, -1)
+        return p * (vectors - (p * vectors).sum(-1, keepdim=True))
 
     def obstacle(self, labels: Tensor) -> str | None:
         """Describe labels that are probabilities of two or more classes; see `Loss.obstacle`."""

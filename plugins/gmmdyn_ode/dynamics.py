@@ -103,9 +103,12 @@ class Dynamics:
         dr = rate * (pull + state.r @ stein.mT) - fade[cube] * state.r
         growth = rate * (drive.mT @ state.r + stein @ state.q)
         dq = growth + growth.mT + rate**2 * noise - 2 * fade[cube] * state.q
-        own = (..., *(None,) * (state.v.ndim - state.q.ndim + 2))  # of v beyond (..., K)
-        learns = problem.readout_learns.unsqueeze(-1)[own]
-        dv = learns * (eta[own] * signal.readout - fade[own] * state.v)
+        learns = problem.readout_learns.unsqueeze(-1)
+        if problem.labels.ndim == 1:
+            dv = learns * (eta * signal.readout - fade * state.v)
+        else:
+            eta_v, fade_v, learns = (part.unsqueeze(-1) for part in (eta, fade, learns))
+            dv = learns * (eta_v * signal.readout - fade_v * state.v)
         db = None
         if state.b is not None:
             db = eta * drive.sum((-3, -2)) - fade * state.b

@@ -93,9 +93,10 @@ class ErrorSignal:
             self._by_cluster(square * moments.stein, -3),
             self._by_cluster(square * moments.noise, -3),
         )
-        own = fields.labels.ndim  # axes of the readout, (K,) or (K, O)
-        readout = (self._priors.unsqueeze(-2) @ moments.readout.flatten(-own)).squeeze(-2)
-        readout = readout.unflatten(-1, fields.readout.shape[-own:])
+        if fields.labels.ndim == 1:
+            readout = (self._priors.unsqueeze(-2) @ moments.readout).squeeze(-2)
+        else:
+            readout = (square * moments.readout).sum(-3)
         return Signal(drive, stein, noise / self._batch_size, readout)
 
     def errors(self, fields: Fields) -> Errors:
@@ -114,5 +115,7 @@ class ErrorSignal:
 
     def _by_cluster(self, values: Tensor, axis: int) -> Tensor:
         """Add what true and wrong labels do."""
+        if self._count == 1:
+            return values
         first, *more = values.chunk(self._count, axis)
         return sum(more, start=first)

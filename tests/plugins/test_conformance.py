@@ -87,22 +87,23 @@ def test_theories(name):
     )
 
 
-def check(name, activation):
+def check(name, activation, outputs=1):
     """An integrator describes an activation, or refuses it with the sentence of `obstacle`."""
     integrator = gd.integrator(name, **POINTS.get(name, {}))
-    obstacle = integrator.obstacle(activation, gd.OnlineSGD(0.1).loss_function, 2)
+    obstacle = integrator.refusal(activation, gd.OnlineSGD(0.1).loss_function, 2, outputs)
     if obstacle is None:
-        testing.check_integrator(integrator, activation, tolerance=5e-3)
+        testing.check_integrator(integrator, activation, tolerance=5e-3, outputs=outputs)
         return
     assert f"`{name}`" in obstacle
     with pytest.raises(IncompatibleError, match=re.escape(obstacle)):
-        testing.check_integrator(integrator, activation, tolerance=5e-3)
+        testing.check_integrator(integrator, activation, tolerance=5e-3, outputs=outputs)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("activation", ["relu", "erf", "linear"])
 @pytest.mark.parametrize("name", registry.available("integrator"))
-def test_integrators(name, activation):
-    check(name, gd.activation(activation))
+def test_integrators(name, activation, outputs):
+    check(name, gd.activation(activation), outputs)
 
 
 @pytest.mark.parametrize("activation", ["leaky-relu", "hard-tanh", "abs"])

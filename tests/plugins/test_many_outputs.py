@@ -192,6 +192,46 @@ def test_noise_is_positive_semi_definite_where_units_merge():
         assert float(values.min()) > -1e-13 * float(values.max())
 
 
+class Absolute(gd.Loss):
+    """|φ − y|, whose error signal jumps at 0."""
+
+    kinks = (0.0,)
+
+    def value(self, output, label):
+        return (label - output).abs()
+
+    def signal(self, output, label):
+        return torch.sign(label - output)
+
+    def curvature(self, output, label):
+        return torch.zeros_like(label - output)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_an_error_signal_that_jumps_has_its_stein_moments(activation):
+    """The curvature of |φ − y| is a spike that no point meets; Stein's lemma needs none."""
+    problem = fields(activation)._replace(loss=Absolute())
+    for name in ("closed-form", "preintegrated", "gauss-hermite"):
+        described = gd.activation({"closed-form": "erf", "preintegrated": "relu"}.get(name, "erf"))
+        assert "take `sobol`" in gd.integrator(name).refusal(described, problem.loss, 2, 3)
+    found = prepared("sobol").moments(problem)
+    for cluster, label in enumerate(ONE_HOT):
+        mean, covariance = problem.mean[cluster], problem.covariance[cluster]
+        z = normal(400_000, 3, seed=10 + cluster)
+        lam = mean + z @ torch.linalg.cholesky(covariance).T
+        delta = torch.sign(label - problem.activation(lam) @ problem.readout)
+        gamma = problem.activation.derivative(lam) * (delta @ problem.readout.T)
+        products = (gamma.unsqueeze(-1) * (lam - mean).unsqueeze(-2)).flatten(1)
+        close((found.stein[cluster] @ covariance).reshape(-1), products, 4e-3)
+    # Two units that are one: only the sum of their columns matters.
+    pair = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 1, 0]]).double()
+    merged = problem._replace(
+        mean=problem.mean @ pair.T, covariance=pair @ problem.covariance @ pair.T
+    )
+    stein = prepared("sobol").moments(merged).stein
+    assert float(stein.abs().max()) < 10
+
+
 def test_what_closed_forms_do_not_describe_is_refused():
     cross_entropy = gd.loss("cross-entropy")
     for name, activation in (("closed-form", "erf"), ("preintegrated", "relu")):
@@ -383,7 +423,7 @@ def test_the_solution_is_that_of_sgd_by_autograd(activation, loss):
         flat = outputs.flatten(0, 1), label.repeat(runs, 1)
         measured["loss"] = LOSS[loss](*flat).reshape(runs, -1).mean(-1)
     for name, values in measured.items():
-        theory = torch.from_numpy(solved.curves[name][-1])
+        theory = torch.as_tensor(solved.curves[name][-1])
         scale = theory.abs().max()
         close(theory, values, 0.01 * float(scale) + 2e-3)
 
