@@ -62,8 +62,8 @@ class Comparison:
             ours, theirs = (_sizes(each, name) for each in (self.simulated, self.predicted))
             if ours != theirs:
                 raise ShapeError(
-                    f"`{name}` of `simulated` has the dimensions {ours} but that of `predicted` "
-                    f"has {theirs}; compare runs of one experiment."
+                    f"`{name}` of `simulated` has {ours} but that of `predicted` {theirs}; "
+                    "compare runs of one experiment."
                 )
         if self.times.size == 0:
             raise RangeError(
@@ -293,10 +293,11 @@ class Comparison:
         return plot_order_parameters(self, path, time_unit)
 
 
-def _sizes(trajectory: Trajectory, name: str) -> dict[str, int]:
-    """Return the sizes of the dimensions of a curve by their names."""
+def _sizes(trajectory: Trajectory, name: str) -> str:
+    """Return the shape of a curve after time and replica, and the names of these dimensions."""
     dims = trajectory.dimensions.get(name, ())  # none of a tie rate that was left out
-    return dict(zip(dims[::-1], trajectory[name].shape[::-1], strict=False)) if dims else {}
+    shape = trajectory[name].shape
+    return f"the shape {shape[len(shape) - len(dims) :]} along ({', '.join(dims)})"
 
 
 def compare(simulated: Trajectory, predicted: Trajectory | None = None) -> Comparison:

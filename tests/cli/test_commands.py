@@ -36,7 +36,6 @@ def gmmdyn_commands():
 def install(tmp_path, monkeypatch):
     """Lay down a distribution as pip would, and let the program find it and no other."""
     monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
 
     def run(code, name="hello_plugin"):
         (tmp_path / f"{name}.py").write_text(code)
@@ -50,8 +49,9 @@ def install(tmp_path, monkeypatch):
         return found
 
     yield run
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+    for name, module in list(sys.modules.items()):
+        if str(tmp_path) in str(getattr(module, "__file__", "")):
+            del sys.modules[name]
 
 
 def test_a_command_of_ones_own_has_help_options_and_hints(install, capsys):

@@ -83,7 +83,7 @@ def test_shared_curves_are_compared_whatever_their_name():
     np.testing.assert_allclose(compared.z_scores("overlap"), 0, atol=1e-12)
     assert "Largest |z| of margin: 2.0" in compared.table()
     other = gd.Trajectory(TIMES, {"overlap": gd.Curve(own["overlap"].values, ("b", "a"))}, "theory")
-    with pytest.raises(ShapeError, match=r"`overlap` of `simulated` has the dimensions .*class"):
+    with pytest.raises(ShapeError, match=r"`overlap` of `simulated` has .*class, dir.*b, a"):
         gd.compare(simulated(), other)
 
 

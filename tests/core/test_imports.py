@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 import gmmdyn as gd
+from gmmdyn import registry
+from gmmdyn.registry import hookspecs
 
 ROOT = Path(gd.__file__).parent
 PLUGINS = ROOT.parent / "plugins"
@@ -38,6 +40,33 @@ def test_there_are_files_to_look_at():
 def test_the_core_imports_no_plugin():
     for path in CORE:
         assert not [name for name in imports(path) if name.startswith("gmmdyn_")], path
+
+
+def strings(path: Path):
+    """Every string in the code of a file: no docstrings, which may give examples."""
+    tree = ast.parse(path.read_text())
+    told = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            yield node.value
+
+
+def test_the_core_knows_no_plugin_by_name():
+    """Neither its package nor a theory or command of it, but for the default theory."""
+    theories = set(registry.available("theory")) - {"ode"}
+    packages = {path.name for path in PLUGINS.iterdir()} if PLUGINS.is_dir() else set()
+    packages -= set(dir(hookspecs))  # a hook may have the name of a package
+    unknown = theories | packages | {"fixed-point", "random-features", "random_features"}
+    assert len(unknown) > 5
+    for path in CORE:
+        for text in strings(path):
+            assert not any(name in text for name in unknown), (path, text)
 
 
 def test_plugins_import_public_names_and_never_each_other():
