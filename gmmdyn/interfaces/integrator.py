@@ -52,7 +52,7 @@ class Errors(NamedTuple):
         loss: E[ℓ], shape `(..., C)`, or None for the square loss, where it is the pmse.
         loss_se: estimated integration error of `loss`.
         tie_rate: P(φ = 0), shape `(..., C)`, or None where an output is never exactly 0; of O
-            outputs the probability that several are largest.
+            outputs the probability that that of the class is largest together with others.
         tie_rate_se: estimated integration error of `tie_rate`.
     """
 

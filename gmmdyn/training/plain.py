@@ -20,9 +20,10 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, PrincipalAxes, TwoLayerNetwork
 from gmmdyn.interfaces.engine import Engine, Observer, Segment, copies, nothing
-from gmmdyn.training.evaluation import Weights, measure_outputs, measure_weights
+from gmmdyn.training.evaluation import Weights, measure_outputs, measure_own, measure_weights
 from gmmdyn.training.samples import Samples, SampleSource
 from gmmdyn.training.stream import TEST_SET, stream_seed
+from gmmdyn.trajectory import Curve
 
 # Samples in a block: the cost of a Lightning step vanishes in it.
 _BLOCK = 1024
@@ -59,6 +60,7 @@ class PlainEngine(Engine):
     name = "plain"
     order = 100
     several_outputs = True
+    has_first_layer = True
     describes = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss"})
     # Small operations, one after the other.
     accelerator = "cpu"
@@ -95,6 +97,10 @@ class PlainEngine(Engine):
         cls, data_model: DataModel, network: Network, algorithm: OnlineSGD
     ) -> str | None:
         """Say why it cannot run them; see `Engine.obstacle_of_parts`."""
+        own = type(data_model).measure is not DataModel.measure
+        if own and not isinstance(network, TwoLayerNetwork):
+            owner = type(data_model).__name__
+            return f"finds no first layer in {type(network).__name__} for `{owner}.measure`"
         reason = _groups_obstacle(network, algorithm) or _output_obstacle(network)
         return None if reason is None else f"needs what `Network` promises: {reason}"
 
@@ -155,7 +161,9 @@ class PlainEngine(Engine):
         optimizer.step()
 
     @torch.no_grad()
-    def measure(self, step: int, replicas: range, test_size: int) -> Mapping[str, np.ndarray]:
+    def measure(
+        self, step: int, replicas: range, test_size: int
+    ) -> Mapping[str, np.ndarray | Curve]:
         """Measure errors, and of a two-layer network order parameters; see `Engine.measure`."""
         (number,) = self.numbers(replicas)
         seed = stream_seed(self.seed, TEST_SET, number, step)
@@ -164,8 +172,10 @@ class PlainEngine(Engine):
             kind = next(network.parameters()).dtype
             return measure_outputs(self.data_model, network, seed, test_size, kind, loss)
         bias = None if network.bias is None else network.bias[None]
-        alone = Weights(network.first_layer[None], network.readout.double()[None], bias)
-        return measure_weights(self.data_model, network.activation, alone, [seed], test_size, loss)
+        weights = Weights(network.first_layer[None], network.readout.double()[None], bias)
+        parts = self.data_model, network.activation, weights
+        curves = measure_weights(*parts, [seed], test_size, loss)
+        return {**curves, **measure_own(self.data_model, weights)}
 
     def pieces(self, block: int, group: range) -> Iterator[Samples]:
         """Draw the samples of a block.
