@@ -2,7 +2,7 @@ r"""The closed equations of the overlaps along each mode of the noise, of v and 
 
 Legend: eta, kappa the rates; p (C,) priors; B the batch size; e, n, s the moments of the learning
 signal and f of the head's slope in each cluster (`Moments`), all that is known of the network; rho,
-t, q, r as in `modes.py`. With E = p e and S(τ) = Σ_a p_a rho_a(τ) s_a,
+t, q, r as in `noise.py`. With E = p e and S(τ) = Σ_a p_a rho_a(τ) s_a,
 
     dr_bk(τ) = eta [ Σ_a E_ak t_ab(τ) + Σ_i S_ki(τ) r_bi(τ) ] - eta kappa r_bk(τ)
     A_kl(τ)  = eta [ Σ_a E_ak r_al(τ) + Σ_i S_ki(τ) q_il(τ) ]
