@@ -1,4 +1,4 @@
-"""Calls of functions by their address, for compiled loops.
+"""Calls of functions by their address, and arrays without references, for compiled loops.
 
 One compilation of a loop, kept on disk, serves all functions, and the call from Python costs
 microseconds; functions as arguments would cost numba a hundred a call.
@@ -10,7 +10,7 @@ microseconds; functions as arguments would cost numba a hundred a call.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import float64, int64, void
+from numba import float64, int64, types, void
 from numba.extending import intrinsic
 
 
@@ -42,3 +42,32 @@ def call_arrays(typing_context, address, first, second, third):
         return context.get_dummy_value()
 
     return void(int64, first, second, third), generate
+
+
+def _without_references(context, builder, kind, value):
+    if isinstance(kind, types.Array):
+        view = context.make_array(kind)(context, builder, value)
+        view.meminfo = ir.Constant(view.meminfo.type, None)
+        view.parent = ir.Constant(view.parent.type, None)
+        return view._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        parts = [
+            _without_references(context, builder, part, builder.extract_value(value, i))
+            for i, part in enumerate(kind)
+        ]
+        return context.make_tuple(builder, kind, parts)
+    return value
+
+
+@intrinsic
+def borrowed(typing_context, value):
+    """Return an array, or a tuple of any, whose references numba does not count.
+
+    In a loop that hands arrays to functions, counting costs more than the work. The caller of the
+    function that this is used in must hold them: give it arguments only.
+    """
+
+    def generate(context, builder, signature, operands):
+        return _without_references(context, builder, value, operands[0])
+
+    return value(value), generate

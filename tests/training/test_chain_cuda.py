@@ -88,13 +88,13 @@ def compiled_for_the_cpu(engine, updates):
                 np.empty(count),
                 np.empty(count),
                 np.empty(hidden),
+                np.empty(readout),
             )
             work = (
                 np.empty(inside),
                 np.empty(hidden),
                 np.empty(rest),
                 np.empty(hidden),
-                np.empty(readout),
                 sample,
             )
             move(chain, 0, stop, rates, keys, points, parameters, states, (noise, state, work))

@@ -194,13 +194,13 @@ def kernel_of(sizes: Sizes, functions: Functions) -> Any:
             cuda.local.array(count, float64),
             cuda.local.array(count, float64),
             cuda.local.array(hidden, float64),
+            cuda.local.array(readout, float64),
         )
         work = (
             cuda.local.array(inside, float64),
             cuda.local.array(hidden, float64),
             cuda.local.array(rest, float64),
             cuda.local.array(hidden, float64),
-            cuda.local.array(readout, float64),
             sample,
         )
         parameters = numbers, centres, labels, cumulative

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 from numba import float64, int64, njit, types, void
+from numba.extending import register_jitable
 
+from gmmdyn.compiler._calls import borrowed
 from gmmdyn.training.chain._update import runner
 from gmmdyn.training.disk_cache import kept_while_unchanged
 from gmmdyn.training.rule._sgd import respond_by_address
@@ -24,6 +26,12 @@ _addresses = _tuple((int64, int64, int64))
 
 
 _run = runner(respond_by_address)
+
+
+@register_jitable
+def _move(addresses, noise, sizes, mixture, numbers, state, work):
+    mixture, state, work = borrowed(mixture), borrowed(state), borrowed(work)
+    _run(addresses, borrowed(noise), sizes, mixture, numbers, state, work)
 
 
 # Sums may be reordered (that lets them use vector instructions), but infinities are respected.
@@ -69,13 +77,13 @@ def advance(noise, mixture, state, numbers, addresses):
         np.empty(count),
         np.empty(count),
         np.empty(hidden),
+        np.empty((count, hidden)),
     )
     work = (
         np.empty(inside),
         np.empty(hidden),
         np.empty((outside, hidden)),
         np.empty(hidden),
-        np.empty((count, hidden)),
         sample,
     )
-    _run(addresses, noise, sizes, mixture, numbers, state, work)
+    _move(addresses, noise, sizes, mixture, numbers, state, work)

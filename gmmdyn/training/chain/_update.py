@@ -29,7 +29,7 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from gmmdyn.training.rule._sgd import add_slopes, move_head
+from gmmdyn.training.rule._sgd import move_head
 
 
 def runner(respond: Any) -> Any:
@@ -52,10 +52,10 @@ def runner(respond: Any) -> Any:
         * `numbers`: weight decay, probability of a wrong label, whether the readout learns.
         * `state`, changed in place: span `(r, K)`, rest `(s, K)`, readout `(O, K)`, bias `(K,)`.
         * `work`: places for p `(r,)`, rest' xi `(K,)`, what directions contribute to it `(s, K)`,
-          d `(K,)`, h `(O, K)`, and the sample of `respond`.
+          d `(K,)`, and the sample of `respond`.
     """
 
-    @register_jitable
+    @register_jitable(inline="always")
     def run(handles, noise, sizes, mixture, numbers, state, work):
         updates, inside, outside, clusters, hidden, count, biased, beyond_it, misled = sizes
         rates, choices, normals, beyond, wrong = noise
@@ -63,8 +63,8 @@ def runner(respond: Any) -> Any:
         weight_decay, label_noise, train_readout = numbers
         span, rest, readout, bias = state
         # swing is rest' xi, later z; row j of later is what directions after j contribute to it.
-        point, swing, later, steps, slopes, sample = work
-        fields, label, activations, _, signals, gammas = sample
+        point, swing, later, steps, sample = work
+        fields, label, _, _, _, gammas, slopes = sample
         units, learns = (hidden, count), (biased, train_readout)
         for i in range(updates):
             decay = 1.0 - rates[i] * weight_decay
@@ -95,10 +95,6 @@ def runner(respond: Any) -> Any:
                 if biased:
                     fields[k] += bias[k]
             respond(handles, units, readout, sample)
-            for o in range(count):
-                for k in range(hidden):
-                    slopes[o, k] = 0.0
-            add_slopes(units, activations, signals, slopes)
             for k in range(hidden):
                 steps[k] = rates[i] * gammas[k]
             move_head(units, rates[i], (decay, decay), learns, (gammas, slopes), (bias, readout))

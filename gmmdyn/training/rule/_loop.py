@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, int64, njit, types, uint64, void
 
+from gmmdyn.compiler._calls import borrowed
 from gmmdyn.training.disk_cache import kept_while_unchanged
 from gmmdyn.training.random._normals import draw_input, words_for
-from gmmdyn.training.rule._sgd import add_slopes, move_head, respond_by_address
+from gmmdyn.training.rule._sgd import move_head, respond_by_address
 
 # Sums may be reordered (that is what lets them use vector instructions), but infinities are
 # respected.
@@ -76,8 +77,9 @@ def _update(inputs, labels, state, rate, scale, rule, addresses, work):
     """
     weights, readout, bias = state
     weight_decay, bias_decay, train_readout = rule
-    sample, each, sums, slopes, steps = work
-    fields, label, activations, _, signals, gammas = sample
+    sample, each, sums, steps = work
+    fields, label, _, _, _, gammas, slopes = sample
+    sum_of_gammas, sum_of_slopes = sums
     hidden, dim = weights.shape
     sizes = (hidden, len(readout))
     biased = len(bias) > 0
@@ -85,8 +87,8 @@ def _update(inputs, labels, state, rate, scale, rule, addresses, work):
     root = np.sqrt(dim)
     rate = rate / dim
     decay = 1.0 - rate * weight_decay
-    sums[:] = 0.0
-    slopes[:] = 0.0
+    sum_of_gammas[:] = 0.0
+    sum_of_slopes[:] = 0.0
     for s in range(batch):
         _overlaps(weights, inputs[s], fields)
         for k in range(hidden):
@@ -96,10 +98,11 @@ def _update(inputs, labels, state, rate, scale, rule, addresses, work):
         for o in range(len(label)):
             label[o] = labels[s, o]
         respond_by_address(addresses, sizes, readout, sample)
-        add_slopes(sizes, activations, signals, slopes)
         for k in range(hidden):
             each[s, k] = gammas[k]
-            sums[k] += gammas[k]
+            sum_of_gammas[k] += gammas[k]
+            for o in range(len(label)):
+                sum_of_slopes[o, k] += slopes[o, k]
     scale *= decay
     if not 0.5 < abs(scale) < 2.0:
         _multiply(weights, scale)
@@ -109,13 +112,14 @@ def _update(inputs, labels, state, rate, scale, rule, addresses, work):
             steps[k] = rate * root / batch / scale * each[s, k]
         _add(weights, steps, inputs[s])
     decays = (decay, 1.0 - rate * bias_decay)
-    move_head(sizes, rate / batch, decays, (biased, train_readout), (sums, slopes), (bias, readout))
+    move_head(sizes, rate / batch, decays, (biased, train_readout), sums, (bias, readout))
     return scale
 
 
 @njit(inline="always")
-def _work(batch, weights, readout):
+def _work(batch, state):
     """Return places for an update's intermediate results."""
+    weights, readout, _ = state
     hidden, count = len(weights), len(readout)
     sample = (
         np.empty(hidden),
@@ -124,15 +128,45 @@ def _work(batch, weights, readout):
         np.empty(count),
         np.empty(count),
         np.empty(hidden),
+        np.empty((count, hidden)),
     )
     return (
         sample,
         np.empty((batch, hidden)),
-        np.empty(hidden),
-        np.empty((count, hidden)),
+        (np.empty(hidden), np.empty((count, hidden))),
         # In the dtype of the weights, so that the loops over them are not widened.
         np.empty(hidden, weights.dtype),
     )
+
+
+@njit(fastmath=_FAST)
+def _advance(inputs, labels, state, rates, batch, rule, addresses, work):
+    """Make updates, by arrays that the caller holds."""
+    inputs, labels = borrowed(inputs), borrowed(labels)
+    state, work = borrowed(state), borrowed(work)
+    scale = 1.0
+    for u in range(len(rates)):
+        part = slice(u * batch, (u + 1) * batch)
+        scale = _update(inputs[part], labels[part], state, rates[u], scale, rule, addresses, work)
+    if scale != 1.0:
+        _multiply(state[0], scale)
+
+
+@njit(fastmath=_FAST)
+def _draw_and_advance(noise, clusters, labels, state, rates, batch, rule, addresses, work, places):
+    """Do it, by arrays that the caller holds."""
+    generator, spread, centres = borrowed(noise)
+    inputs, words = borrowed(places)
+    state, work, labels = borrowed(state), borrowed(work), borrowed(labels)
+    scale = 1.0
+    for u in range(len(rates)):
+        for s in range(batch):
+            centre = centres[clusters[u * batch + s]]
+            draw_input(generator, words, centre, spread, inputs[s])
+        told = labels[u * batch : (u + 1) * batch]
+        scale = _update(inputs, told, state, rates[u], scale, rule, addresses, work)
+    if scale != 1.0:
+        _multiply(state[0], scale)
 
 
 _tuple: Any = types.Tuple
@@ -175,14 +209,7 @@ def advance(inputs, labels, state, rates, batch, rule, addresses):
         addresses: of the activation and of its derivative, functions of one float, and of the error
             signal.
     """
-    weights, readout, _ = state
-    work = _work(batch, weights, readout)
-    scale = 1.0
-    for u in range(len(rates)):
-        part = slice(u * batch, (u + 1) * batch)
-        scale = _update(inputs[part], labels[part], state, rates[u], scale, rule, addresses, work)
-    if scale != 1.0:
-        _multiply(weights, scale)
+    _advance(inputs, labels, state, rates, batch, rule, addresses, _work(batch, state))
 
 
 def _drawing_signature(kind: types.Type) -> Any:
@@ -212,17 +239,7 @@ def draw_and_advance(noise, clusters, labels, state, rates, batch, rule, address
         rule: as of `advance`.
         addresses: as of `advance`.
     """
-    generator, spread, centres = noise
-    weights, readout, _ = state
-    work = _work(batch, weights, readout)
-    words = words_for(spread)
-    inputs = np.empty((batch, len(spread)), spread.dtype)
-    scale = 1.0
-    for u in range(len(rates)):
-        for s in range(batch):
-            centre = centres[clusters[u * batch + s]]
-            draw_input(generator, words, centre, spread, inputs[s])
-        told = labels[u * batch : (u + 1) * batch]
-        scale = _update(inputs, told, state, rates[u], scale, rule, addresses, work)
-    if scale != 1.0:
-        _multiply(weights, scale)
+    _, spread, _ = noise
+    work = _work(batch, state)
+    places = (np.empty((batch, len(spread)), spread.dtype), words_for(spread))
+    _draw_and_advance(noise, clusters, labels, state, rates, batch, rule, addresses, work, places)

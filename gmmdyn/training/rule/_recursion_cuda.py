@@ -15,7 +15,7 @@ from typing import Any
 
 from numba import boolean, cuda, float32, float64, int64, types, void
 
-from gmmdyn.training.rule._sgd import add_slopes, move_head, respond_with
+from gmmdyn.training.rule._sgd import move_head, respond_with
 from gmmdyn.training.rule.rule import Functions
 
 # Threads of a replica, and so samples of a chunk at most.
@@ -53,7 +53,7 @@ def kernel_of(hidden: int, count: int, functions: Functions) -> Any:
         whether the readout learns; and the steps `(N, S, K)`, which it writes.
     """
     respond = respond_with(functions)
-    of_units, of_outputs, of_both = (THREADS, hidden), (THREADS, count), (count, hidden)
+    of_units, of_both, of_both_each = (THREADS, hidden), (count, hidden), (THREADS, count, hidden)
     sizes = hidden, count
 
     def recursion(
@@ -64,16 +64,17 @@ def kernel_of(hidden: int, count: int, functions: Functions) -> Any:
             return
         samples, updates = labels.shape[1], factors.shape[1]
         gammas = cuda.shared.array(of_units, float64)
-        activations = cuda.shared.array(of_units, float64)
-        signals = cuda.shared.array(of_outputs, float64)
+        slopes = cuda.shared.array(of_both_each, float64)
         inside = cuda.local.array(hidden, float64)  # the fields without the bias
         field = cuda.local.array(hidden, float64)
         bias = cuda.local.array(hidden, float64)
         readout = cuda.local.array(of_both, float64)
+        activations = cuda.local.array(hidden, float64)
         outputs = cuda.local.array(count, float64)
+        signals = cuda.local.array(count, float64)
         label = cuda.local.array(count, float64)
-        sums = cuda.local.array(hidden, float64)
-        slopes = cuda.local.array(of_both, float64)
+        sum_of_gammas = cuda.local.array(hidden, float64)
+        sum_of_slopes = cuda.local.array(of_both, float64)
         there = sample < samples
         mine = sample // batch if there else updates
         for k in range(hidden):
@@ -94,19 +95,20 @@ def kernel_of(hidden: int, count: int, functions: Functions) -> Any:
                     (
                         field,
                         label,
-                        activations[sample],
+                        activations,
                         outputs,
-                        signals[sample],
+                        signals,
                         gammas[sample],
+                        slopes[sample],
                     ),
                 )
             cuda.syncthreads()
             rate, decay = factors[0, update], factors[1, update]
             for k in range(hidden):
                 inside[k] *= decay
-                sums[k] = 0.0
+                sum_of_gammas[k] = 0.0
                 for o in range(count):
-                    slopes[o, k] = 0.0
+                    sum_of_slopes[o, k] = 0.0
             for other in range(update * batch, (update + 1) * batch):
                 # Each thread another column of one row: the matrix is symmetric.
                 overlap = 0.0
@@ -114,14 +116,15 @@ def kernel_of(hidden: int, count: int, functions: Functions) -> Any:
                     overlap = rate * gram[replica, other, sample]
                 for k in range(hidden):
                     inside[k] += overlap * gammas[other, k]
-                    sums[k] += gammas[other, k]
-                add_slopes(sizes, activations[other], signals[other], slopes)
+                    sum_of_gammas[k] += gammas[other, k]
+                    for o in range(count):
+                        sum_of_slopes[o, k] += slopes[other, o, k]
             move_head(
                 sizes,
                 rate,
                 (decay, factors[2, update]),
                 (biased, train_readout),
-                (sums, slopes),
+                (sum_of_gammas, sum_of_slopes),
                 (bias, readout),
             )
         if there:

@@ -46,46 +46,34 @@ def responder(
         * `sizes`: K and O.
         * `readout`: shape `(O, K)`.
         * `sample`: local fields `(K,)` and label `(O,)`; written: g `(K,)`, outputs `(O,)`, Delta
-          `(O,)` and gamma `(K,)`.
+          `(O,)`, gamma `(K,)` and h `(O, K)`.
     """
 
-    @register_jitable
+    @register_jitable(inline="always")
     def respond(handles, sizes, readout, sample):
         hidden, count = sizes
-        fields, label, activations, outputs, signals, gammas = sample
-        for o in range(count):
-            outputs[o] = 0.0
+        fields, label, activations, outputs, signals, gammas, slopes = sample
         for k in range(hidden):
             activations[k] = value(handles, fields[k])
-            for o in range(count):
-                outputs[o] += readout[o, k] * activations[k]
+        for o in range(count):
+            total = 0.0
+            for k in range(hidden):
+                total += readout[o, k] * activations[k]
+            outputs[o] = total
         error(handles, outputs, label, signals)
         for k in range(hidden):
             pull = 0.0
             for o in range(count):
                 pull += readout[o, k] * signals[o]
             gammas[k] = pull * slope(handles, fields[k])
+        for o in range(count):
+            for k in range(hidden):
+                slopes[o, k] = signals[o] * activations[k]
 
     return respond
 
 
-@register_jitable
-def add_slopes(sizes, activations, signals, slopes):
-    """Add h of a sample to those of others.
-
-    Args:
-        sizes: K and O.
-        activations: g of the sample, shape `(K,)`.
-        signals: Delta of the sample, shape `(O,)`.
-        slopes: shape `(O, K)`.
-    """
-    hidden, count = sizes
-    for o in range(count):
-        for k in range(hidden):
-            slopes[o, k] += signals[o] * activations[k]
-
-
-@register_jitable
+@register_jitable(inline="always")
 def move_head(sizes, rate, decays, learns, sums, head):
     """Make the part of an update that the engines have in common.
 

@@ -12,7 +12,7 @@ from gmmdyn.compiler import cuda
 from gmmdyn.training.rule.recursion import Chunk, Moved
 from gmmdyn.training.rule.rule import Functions, Rule
 
-# Numbers of a sample that a block's shared memory can hold: 2K + O.
+# Numbers of a sample that a block's shared memory can hold: K + K O.
 _MOST_NUMBERS = 96
 
 
@@ -30,9 +30,9 @@ def solver(
     Returns:
         What does the same as `recursion.solve` for at most `THREADS` samples in several updates, or
         None if the rule has no functions or CUDA has not what they use, or if there are more units
-        and outputs than a block's shared memory holds the signals of.
+        and outputs than a block's shared memory holds the gradients of.
     """
-    if rule.functions is None or 2 * hidden + count > _MOST_NUMBERS:
+    if rule.functions is None or hidden * (1 + count) > _MOST_NUMBERS:
         return None
     kernel = _compiled(hidden, count, rule.functions, dtype.itemsize)
     return None if kernel is None else lambda chunk: solve(chunk, rule, kernel)

@@ -104,10 +104,10 @@ def functions_of(activation: Activation, loss: Loss) -> Functions | None:
 @lru_cache(maxsize=128)
 def _compiled_error(error: ErrorFunction) -> Any:
     """Compile an error signal to what compiled loops call by its address."""
-    from numba import carray, cfunc, float64, int64, types, void
-    from numba.extending import register_jitable
+    from numba import carray, cfunc, float64, int64, njit, types, void
 
-    inner, pointer = register_jitable(error), types.CPointer(float64)
+    # Without a call of its own, which would hand over all that numba knows of an array.
+    inner, pointer = njit(inline="always")(error), types.CPointer(float64)
 
     def by_pointers(outputs: Any, label: Any, signals: Any, count: int) -> None:
         inner(carray(outputs, (count,)), carray(label, (count,)), carray(signals, (count,)))
