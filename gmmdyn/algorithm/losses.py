@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
@@ -97,6 +97,17 @@ class Loss(Component, abc.ABC):
 
         Returns:
             The function, or None.
+        """
+        return None
+
+    def array_signal(self) -> Callable[[Any, Any, Any], None] | None:
+        """Offer `signal` of a joint loss as a function of arrays that numba can compile.
+
+        It takes outputs and label, shape `(O,)`, and writes the signals, shape `(O,)`, in loops
+        over single numbers. It must agree with `signal`.
+
+        Returns:
+            The function, always the same one; or None.
         """
         return None
 

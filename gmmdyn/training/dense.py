@@ -19,7 +19,7 @@ from gmmdyn.interfaces.engine import Observer, Segment, copies
 from gmmdyn.training.evaluation import Weights, measure_own, measure_weights
 from gmmdyn.training.rule.blocked import CHUNK
 from gmmdyn.training.rule.loop import CompiledLoop
-from gmmdyn.training.rule.rule import Rule
+from gmmdyn.training.rule.rule import Rule, by_output
 from gmmdyn.training.samples import Samples
 from gmmdyn.training.stream import TEST_SET, stream_seed
 from gmmdyn.training.weight_engine import WeightEngine
@@ -62,6 +62,7 @@ class DenseEngine(WeightEngine):
 
     name = "dense"
     has_first_layer = True
+    several_outputs = True
     order = 20
     describes = frozenset({"schedule", "batch_size", "label_noise", "train_readout", "loss"})
     _always_in_threads = True
@@ -101,7 +102,7 @@ class DenseEngine(WeightEngine):
 
         self.first_layer = copies(first_layer, replicas)
         # Few numbers that move by eta/D: in double precision their rounding never adds up.
-        self.readout = copies(network.readout.double(), replicas)
+        self.readout = copies(by_output(network.readout.double()), replicas)
         self.bias = None if network.bias is None else copies(network.bias.double(), replicas)
 
     @classmethod
@@ -124,6 +125,8 @@ class DenseEngine(WeightEngine):
             dtype of the means.
         """
         held = self._held(replicas)
+        if held.readout.ndim == 3:
+            held = held._replace(readout=held.readout.mT)
         if self._rotation is None:
             return held
         return held._replace(first_layer=held.first_layer.to(self._rotation) @ self._rotation.mT)

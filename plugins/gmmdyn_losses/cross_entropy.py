@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor
 
 from gmmdyn import Loss
+
+
+def _signal(outputs: Any, label: Any, signals: Any) -> None:
+    largest = outputs[0]
+    for o in range(1, len(outputs)):
+        largest = max(largest, outputs[o])
+    total = 0.0
+    for o in range(len(outputs)):
+        signals[o] = math.exp(outputs[o] - largest)
+        total += signals[o]
+    for o in range(len(outputs)):
+        signals[o] = label[o] - signals[o] / total
 
 
 @final
@@ -37,6 +51,10 @@ class CrossEntropy(Loss):
         """Return π (d − π·d) for vectors d; see `Loss.curvature_product`."""
         p = torch.softmax(output, -1)
         return p * (vectors - (p * vectors).sum(-1, keepdim=True))
+
+    def array_signal(self) -> Callable[[Any, Any, Any], None]:
+        """Return y − π as a function of arrays; see `Loss.array_signal`."""
+        return _signal
 
     def obstacle(self, labels: Tensor) -> str | None:
         """Describe labels that are probabilities of two or more classes; see `Loss.obstacle`."""

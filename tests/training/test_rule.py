@@ -12,10 +12,10 @@ from test_chain import build, explicit_sgd
 from test_features import plain_sgd
 
 import gmmdyn as gd
+from gmmdyn.algorithm.losses import LOSSES, Loss
 from gmmdyn.compiler.agreement import disagreement, trial_pairs
 from gmmdyn.compiler.tracing import trace
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.losses import LOSSES, Loss
 from gmmdyn.training import ChainEngine, DenseEngine, Segment
 from gmmdyn.training.chain.cpu import Noise, mover
 from gmmdyn.training.evaluation import Weights

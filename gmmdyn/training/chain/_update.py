@@ -71,11 +71,14 @@ def runner(respond: Any) -> Any:
             cluster = 0
             for c in range(clusters - 1):
                 cluster += choices[i] >= cumulative[c]
-            sign = 1.0
+            sign, shift = 1.0, 0
             if misled and wrong[i] < label_noise:
-                sign = -1.0
+                if count == 1:
+                    sign = -1.0
+                else:  # the other classes of a label are its shifts
+                    shift = 1 + min(int(wrong[i] / label_noise * (count - 1)), count - 2)
             for o in range(count):
-                label[o] = sign * labels[cluster, o]
+                label[o] = sign * labels[cluster, (o + shift) % count]
 
             for k in range(hidden):
                 fields[k] = 0.0

@@ -29,7 +29,7 @@ from gmmdyn.training.chain.cpu import Noise, draw_noise, mover
 from gmmdyn.training.chain.experiments import ChainExperiment, parameters_of, same_kind
 from gmmdyn.training.chain.gpu import advance_chains, keys_of
 from gmmdyn.training.evaluation import measure_order_parameters
-from gmmdyn.training.rule.rule import error_function_of, scalar_functions_of
+from gmmdyn.training.rule.rule import by_output, error_function_of, scalar_functions_of
 from gmmdyn.training.stream import SAMPLES, TEST_SET, stream_seed
 from gmmdyn.training.threads import one_torch_thread, run_in_threads
 from gmmdyn.trajectory.order_parameters import OrderParameters
@@ -75,6 +75,7 @@ class ChainEngine(Engine):
 
     name = "chain"
     order = 10
+    several_outputs = True
     describes = frozenset({"schedule", "label_noise", "train_readout", "loss"})
     # A GPU is the faster one for thousands of chains only, and draws other noise.
     accelerator = "cpu"
@@ -123,7 +124,7 @@ class ChainEngine(Engine):
 
         self.span = states([start.span for start in starts])
         self.rest = states([start.rest for start in starts])
-        self.readout = states([one.network.readout for one in experiments])
+        self.readout = states([by_output(one.network.readout) for one in experiments])
         biases = [one.network.bias for one in experiments]
         given = [bias for bias in biases if bias is not None]
         self.bias = states(given) if given else None
@@ -147,7 +148,7 @@ class ChainEngine(Engine):
             error_function_of(algorithm.loss_function)
         except UntraceableError as error:
             name = type(algorithm.loss_function).__name__
-            return f"needs a loss with a scalar error signal, and {name}'s {error}"
+            return f"needs a loss whose error signal can be compiled, and {name}'s {error}"
         return None
 
     @property
@@ -168,6 +169,7 @@ class ChainEngine(Engine):
         """
         part = slice(replicas.start, replicas.stop)
         span, rest = self.span[part].cpu(), self.rest[part].cpu()
+        readout = self.readout[part].cpu()
         Q = span.mT @ span + rest.mT @ rest
         own = self._own(replicas)
         variances = [self.experiments[index].mixture.variance for index in own]
@@ -175,7 +177,7 @@ class ChainEngine(Engine):
         return OrderParameters(
             Q=Q,
             R=self.centres.cpu()[own] @ span,
-            v=self.readout[part].cpu(),
+            v=readout.mT if readout.ndim == 3 else readout,
             b=None if self.bias is None else self.bias[part].cpu(),
             covariance=variance * Q.unsqueeze(-3),
         )

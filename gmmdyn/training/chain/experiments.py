@@ -58,7 +58,7 @@ class ChainExperiment(NamedTuple):
             clusters, rank = axes_of(self.mixture.means)[0].shape
         hidden, dim = self.network.first_layer.shape
         biased = self.network.bias is not None
-        return dim, hidden, clusters, rank, biased, self.functions
+        return dim, hidden, self.network.outputs, clusters, rank, biased, self.functions
 
 
 def same_kind(experiments: Sequence[ChainExperiment]) -> None:

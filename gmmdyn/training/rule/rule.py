@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.algorithm.losses import Loss
 from gmmdyn.compiler.scalars import can_compile, compiled_scalar, find_scalars
@@ -53,17 +55,23 @@ def scalar_functions_of(activation: Activation) -> ScalarFunctions:
 
 
 def error_function_of(loss: Loss) -> ErrorFunction:
-    """Return the error signal of a loss for compiled loops: made of its scalar form.
+    """Return the error signal of a loss for compiled loops.
 
     Args:
-        loss: any; without a scalar form of its own, that is found in the code of `signal`.
+        loss: any; without a scalar form of its own, that is found in the code of `signal`, unless
+            it is a loss of all outputs together.
 
     Returns:
         The function, the same object for the same code.
 
     Raises:
-        UntraceableError: if the loss has no scalar form.
+        UntraceableError: if the loss has no form that can be compiled.
     """
+    if loss.joint:
+        joint = loss.array_signal()
+        if joint is None:
+            raise UntraceableError("is one of all outputs together and offers no `array_signal`")
+        return joint
     signal = loss.scalar_signal()
     if signal is None:
         (signal,) = find_scalars(loss, ("signal",), arguments=2)
@@ -127,6 +135,15 @@ class Addresses:
         *scalars, error = functions
         self._compiled = [*map(compiled_scalar, scalars), _compiled_error(error)]
         self.numbers = tuple(function.address for function in self._compiled)
+
+
+def by_output(readout: Tensor) -> Tensor:
+    """Return a readout as the rule holds it: shape `(O, K)` for several outputs, `(K,)` for one.
+
+    Args:
+        readout: shape `(K, O)` or `(K,)`.
+    """
+    return readout.mT.contiguous() if readout.ndim == 2 else readout
 
 
 class Rule(NamedTuple):
