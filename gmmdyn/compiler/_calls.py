@@ -4,18 +4,19 @@ One compilation of a loop, kept on disk, serves all functions, and the call from
 microseconds; functions as arguments would cost numba a hundred a call.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call,import-untyped"
+# mypy: disable-error-code="no-untyped-def,no-untyped-call,import-untyped,attr-defined"
 # ruff: noqa: ANN001, ANN202
 
 from __future__ import annotations
+
+from typing import Any
 
 from llvmlite import ir
 from numba import float64, int64, types, void
 from numba.extending import intrinsic
 
 
-@intrinsic
-def call_scalar(typing_context, address, number):
+def _call_scalar(typing_context, address, number):
     """Call a function of a float."""
 
     def generate(context, builder, signature, operands):
@@ -25,8 +26,7 @@ def call_scalar(typing_context, address, number):
     return float64(int64, float64), generate
 
 
-@intrinsic
-def call_arrays(typing_context, address, first, second, third):
+def _call_arrays(typing_context, address, first, second, third):
     """Call a function of three arrays of as many floats."""
 
     def generate(context, builder, signature, operands):
@@ -53,14 +53,13 @@ def _without_references(context, builder, kind, value):
     if isinstance(kind, types.BaseTuple):
         parts = [
             _without_references(context, builder, part, builder.extract_value(value, i))
-            for i, part in enumerate(kind)
+            for i, part in enumerate(kind.types)
         ]
         return context.make_tuple(builder, kind, parts)
     return value
 
 
-@intrinsic
-def borrowed(typing_context, value):
+def _borrowed(typing_context, value):
     """Return an array, or a tuple of any, whose references numba does not count.
 
     In a loop that hands arrays to functions, counting costs more than the work. The caller of the
@@ -71,3 +70,8 @@ def borrowed(typing_context, value):
         return _without_references(context, builder, value, operands[0])
 
     return value(value), generate
+
+
+call_scalar: Any = intrinsic(_call_scalar)
+call_arrays: Any = intrinsic(_call_arrays)
+borrowed: Any = intrinsic(_borrowed)

@@ -39,7 +39,7 @@ class Sizes(NamedTuple):
         outside: s.
         clusters: C.
         hidden: K.
-        count: O, the number of outputs.
+        outputs: O.
         biased: whether there is a bias.
     """
 
@@ -48,7 +48,7 @@ class Sizes(NamedTuple):
     outside: int
     clusters: int
     hidden: int
-    count: int
+    outputs: int
     biased: bool
 
 
@@ -61,14 +61,14 @@ class Shapes(NamedTuple):
     span: tuple[int, int]
     rest: tuple[int, int]
     hidden: tuple[int]
-    count: tuple[int]
+    outputs: tuple[int]
     readout: tuple[int, int]
 
 
 def shapes_of(sizes: Sizes) -> Shapes:
     """Return the shapes of the arrays that a chain works on."""
     r, s, hidden = max(1, sizes.inside), max(1, sizes.outside), sizes.hidden
-    units = (hidden,), (sizes.count,), (sizes.count, hidden)
+    units = (hidden,), (sizes.outputs,), (sizes.outputs, hidden)
     return Shapes((1,), (1, r + s), (r,), (r, hidden), (s, hidden), *units)
 
 

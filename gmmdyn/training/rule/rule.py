@@ -112,10 +112,13 @@ def functions_of(activation: Activation, loss: Loss) -> Functions | None:
 @lru_cache(maxsize=128)
 def _compiled_error(error: ErrorFunction) -> Any:
     """Compile an error signal to what compiled loops call by its address."""
-    from numba import carray, cfunc, float64, int64, njit, types, void
+    import numba
+    from numba import cfunc, float64, int64, njit, types, void
 
     # Without a call of its own, which would hand over all that numba knows of an array.
-    inner, pointer = njit(inline="always")(error), types.CPointer(float64)
+    inner: Any = njit(inline="always")(error)
+    carray: Any = numba.carray  # type: ignore[attr-defined]
+    pointer = types.CPointer(float64)  # type: ignore[no-untyped-call]
 
     def by_pointers(outputs: Any, label: Any, signals: Any, count: int) -> None:
         inner(carray(outputs, (count,)), carray(label, (count,)), carray(signals, (count,)))
