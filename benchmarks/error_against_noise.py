@@ -18,7 +18,7 @@ import numpy as np
 import gmmdyn as gd
 from gmmdyn.errors import ConvergenceError
 from gmmdyn.feature_errors import feature_errors
-from gmmdyn.linear_classifier import best_linear_classifier
+from gmmdyn.gaussian.linear_classifier import best_linear_classifier
 from gmmdyn.plot import plot_error_against_noise
 from gmmdyn_random_features import limit_errors
 

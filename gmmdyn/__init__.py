@@ -10,20 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gmmdyn.algorithm import Loss as Loss
     from gmmdyn.algorithm import OnlineSGD as OnlineSGD
+    from gmmdyn.algorithm import Schedule as Schedule
     from gmmdyn.comparison import Comparison as Comparison
     from gmmdyn.comparison import compare as compare
-    from gmmdyn.components import activation as activation
-    from gmmdyn.components import data_model as data_model
-    from gmmdyn.components import integrator as integrator
-    from gmmdyn.components import network as network
-    from gmmdyn.components import theory as theory
-    from gmmdyn.estimate import Estimate as Estimate
     from gmmdyn.experiment import Experiment as Experiment
+    from gmmdyn.experiment.lists import simulate_many as simulate_many
+    from gmmdyn.experiment.lists import solve_many as solve_many
     from gmmdyn.fixed_points import find_fixed_points as find_fixed_points
     from gmmdyn.fixed_points import follow_fixed_point as follow_fixed_point
     from gmmdyn.fixed_points import load_fixed_points as load_fixed_points
-    from gmmdyn.hookspecs import hookimpl as hookimpl
     from gmmdyn.interfaces import Activation as Activation
     from gmmdyn.interfaces import Batch as Batch
     from gmmdyn.interfaces import DataModel as DataModel
@@ -34,32 +31,32 @@ if TYPE_CHECKING:
     from gmmdyn.interfaces import Network as Network
     from gmmdyn.interfaces import Theory as Theory
     from gmmdyn.interfaces import TwoLayerNetwork as TwoLayerNetwork
-    from gmmdyn.losses import Loss as Loss
-    from gmmdyn.many import simulate_many as simulate_many
-    from gmmdyn.many import solve_many as solve_many
-    from gmmdyn.order_parameters import OrderParameters as OrderParameters
-    from gmmdyn.schedule import Schedule as Schedule
+    from gmmdyn.registry.components import activation as activation
+    from gmmdyn.registry.components import data_model as data_model
+    from gmmdyn.registry.components import integrator as integrator
+    from gmmdyn.registry.components import network as network
+    from gmmdyn.registry.components import theory as theory
+    from gmmdyn.registry.hookspecs import hookimpl as hookimpl
     from gmmdyn.sweeping import sweep as sweep
-    from gmmdyn.times import recording_times as recording_times
+    from gmmdyn.trajectory import Estimate as Estimate
+    from gmmdyn.trajectory import OrderParameters as OrderParameters
     from gmmdyn.trajectory import Trajectory as Trajectory
+    from gmmdyn.trajectory.times import recording_times as recording_times
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Loss": "algorithm",
     "OnlineSGD": "algorithm",
+    "Schedule": "algorithm",
     "Comparison": "comparison",
     "compare": "comparison",
-    "activation": "components",
-    "data_model": "components",
-    "integrator": "components",
-    "network": "components",
-    "theory": "components",
-    "Estimate": "estimate",
     "Experiment": "experiment",
+    "simulate_many": "experiment.lists",
+    "solve_many": "experiment.lists",
     "find_fixed_points": "fixed_points",
     "follow_fixed_point": "fixed_points",
     "load_fixed_points": "fixed_points",
-    "hookimpl": "hookspecs",
     "Activation": "interfaces",
     "Batch": "interfaces",
     "DataModel": "interfaces",
@@ -70,14 +67,17 @@ _HOME = {
     "Network": "interfaces",
     "Theory": "interfaces",
     "TwoLayerNetwork": "interfaces",
-    "Loss": "losses",
-    "simulate_many": "many",
-    "solve_many": "many",
-    "OrderParameters": "order_parameters",
-    "Schedule": "schedule",
+    "activation": "registry.components",
+    "data_model": "registry.components",
+    "integrator": "registry.components",
+    "network": "registry.components",
+    "theory": "registry.components",
+    "hookimpl": "registry.hookspecs",
     "sweep": "sweeping",
-    "recording_times": "times",
+    "Estimate": "trajectory",
+    "OrderParameters": "trajectory",
     "Trajectory": "trajectory",
+    "recording_times": "trajectory.times",
 }
 
 __all__ = [*sorted(_HOME), "__version__"]

@@ -153,6 +153,21 @@ def array(name: str, value: Any, shape: tuple[int | None, ...]) -> Tensor:
     return result
 
 
+def axes(value: Any) -> int:
+    """Return how many axes an array has.
+
+    Args:
+        value: nested lists, a NumPy array or a tensor.
+
+    Returns:
+        The number; -1 for ragged lists, which `array` refuses with a sentence.
+    """
+    try:
+        return int(np.ndim(value))
+    except ValueError:
+        return -1
+
+
 def probabilities(name: str, value: Any, size: int) -> Tensor:
     """Return probabilities that sum to one.
 

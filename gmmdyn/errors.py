@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from gmmdyn.trajectory import Trajectory
+from typing import Any
 
 
 class GmmdynError(Exception):
@@ -65,15 +62,16 @@ class ConvergenceError(GmmdynError, RuntimeError):
     """A solver or a run that gave up.
 
     Attributes:
-        partial: what had been computed by then, or None.
+        partial: what had been computed by then, a `Trajectory`, or None.
         status: why, in a word that a program can look at: `"evaluations"` (it took all that were
             allowed), `"blow-up"`, `"stuck"` (its step vanished), `"no state"` (a covariance that
             is none) or `"residual"` (a search that ended far from a root); empty where there is
             none.
     """
 
-    def __init__(self, message: str, partial: Trajectory | None = None, status: str = "") -> None:
+    def __init__(self, message: str, partial: Any = None, status: str = "") -> None:
         super().__init__(message)
+        # Whatever type a trajectory has: errors are imported by all, and import nothing.
         self.partial = partial
         self.status = status
 

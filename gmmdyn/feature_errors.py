@@ -11,9 +11,9 @@ import numpy as np
 
 from gmmdyn import checks, registry
 from gmmdyn.algorithm import OnlineSGD
-from gmmdyn.components import data_model, network, theory
 from gmmdyn.errors import ConfigError, IncompatibleError, RangeError
 from gmmdyn.interfaces import GaussianMixture
+from gmmdyn.registry.components import data_model, network, theory
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -76,7 +76,9 @@ def check_data_model(data_model: DataModel) -> None:
     for dtype in (torch.float32, torch.float64):
         batch = data_model.sample(7, torch.Generator().manual_seed(1), dtype)
         assert batch.inputs.shape == (7, data_model.dim), "inputs have shape (n, D)"
-        assert batch.labels.shape == batch.clusters.shape == (7,), "labels have shape (n,)"
+        assert batch.clusters.shape == (7,), "clusters have shape (n,)"
+        assert batch.labels.ndim in (1, 2), "labels have shape (n,) or (n, O)"
+        assert len(batch.labels) == 7, "there is a label for each point"
         assert batch.inputs.dtype == batch.labels.dtype == dtype, "the dtype asked for"
         assert batch.clusters.dtype == torch.int64, "clusters are whole numbers"
         again = data_model.sample(7, torch.Generator().manual_seed(1), dtype)
@@ -90,7 +92,10 @@ def _check_mixture(mixture: GaussianMixture) -> None:
     generator = torch.Generator().manual_seed(2)
     batch = mixture.sample(count, generator, torch.float64)
     clusters = len(mixture.labels)
-    assert bool((mixture.labels.abs() == 1).all()), "labels are -1 or +1"
+    if mixture.labels.ndim == 1:
+        assert bool((mixture.labels.abs() == 1).all()), "labels of shape (C,) are -1 or +1"
+    else:
+        assert mixture.outputs > 1, "one output has labels of shape (C,)"
     assert abs(float(mixture.priors.sum()) - 1) < 1e-9, "priors sum to one"
     assert torch.equal(batch.labels, mixture.labels[batch.clusters]), "labels follow clusters"
     probes = torch.randn(directions, mixture.dim, generator=generator, dtype=torch.float64)

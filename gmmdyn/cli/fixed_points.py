@@ -11,16 +11,16 @@ from gmmdyn import checks
 from gmmdyn.cli import run_directory as places
 from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
-from gmmdyn.config import Configuration
+from gmmdyn.cli.report import write_report
 from gmmdyn.errors import ConfigError
-from gmmdyn.files import write_netcdf
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.yaml_text import write_yaml
 from gmmdyn.fixed_points import load_fixed_points
 from gmmdyn.fixed_points.continuation import Continuation, continuation
 from gmmdyn.fixed_points.multistart import Multistart, multistart
 from gmmdyn.fixed_points.table import table
-from gmmdyn.report import write_report
 from gmmdyn.sweeping import read_axis
-from gmmdyn.yaml_text import write_yaml
+from gmmdyn.trajectory.files import write_netcdf
 
 if TYPE_CHECKING:
     import xarray as xr

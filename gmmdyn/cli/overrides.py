@@ -12,9 +12,15 @@ from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.commands import COMMANDS, command_parser
 from gmmdyn.cli.console import say
 from gmmdyn.cli.options import Option, add_options, options_of, wanted
-from gmmdyn.config import Configuration
 from gmmdyn.errors import ArgumentError, ConfigError
-from gmmdyn.sections import COMPONENTS, PLAIN_SECTIONS, SECTIONS, component_class, section_options
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.sections import (
+    COMPONENTS,
+    PLAIN_SECTIONS,
+    SECTIONS,
+    component_class,
+    section_options,
+)
 
 
 def configured(command: str, arguments: Arguments) -> Configuration | None:

@@ -12,12 +12,12 @@ from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.commands import COMMANDS
 from gmmdyn.cli.console import say
 from gmmdyn.cli.header import header
+from gmmdyn.cli.report import write_report
 from gmmdyn.errors import ConfigError, DataError
+from gmmdyn.experiment.yaml_text import read_yaml, write_yaml
 from gmmdyn.feature_errors import feature_errors
-from gmmdyn.files import read_netcdf, write_netcdf, write_text
-from gmmdyn.report import write_report
 from gmmdyn.sweeping import read_axis
-from gmmdyn.yaml_text import read_yaml, write_yaml
+from gmmdyn.trajectory.files import read_netcdf, write_netcdf, write_text
 
 if TYPE_CHECKING:
     import xarray as xr

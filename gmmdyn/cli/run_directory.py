@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from gmmdyn.errors import ConfigError, OutputError
-from gmmdyn.files import write_text
 from gmmdyn.fixed_points.kept import POINTS
+from gmmdyn.trajectory.files import write_text
 
 CONFIG = "config.yaml"
 SIMULATION = "simulation.nc"

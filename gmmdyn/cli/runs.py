@@ -15,11 +15,11 @@ from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
 from gmmdyn.cli.header import header
 from gmmdyn.cli.overrides import configured
-from gmmdyn.config import Configuration
+from gmmdyn.cli.report import write_report
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, IncompatibleError
-from gmmdyn.files import write_text
+from gmmdyn.experiment.configuration import Configuration
 from gmmdyn.fixed_points.table import REDUCED
-from gmmdyn.report import write_report
+from gmmdyn.trajectory.files import write_text
 
 if TYPE_CHECKING:
     from gmmdyn import Comparison
@@ -52,7 +52,7 @@ def run_command(command: str, arguments: Arguments) -> None:
     with places.run_directory(target, "--overwrite" in arguments.flags) as folder:
         record = header(command, arguments) + configuration.to_yaml()
         write_text(folder / places.CONFIG, record)
-        experiment = configuration.experiment()
+        experiment = Experiment.from_configuration(configuration)
         theory = None if command == "simulate" else _theory(command, configuration, experiment)
         simulated = predicted = None
         try:

@@ -14,10 +14,10 @@ from gmmdyn.cli.arguments import Arguments
 from gmmdyn.cli.console import say
 from gmmdyn.cli.overrides import configured
 from gmmdyn.errors import ConfigError, ConvergenceError, OutputError
-from gmmdyn.files import write_netcdf, write_text
+from gmmdyn.experiment.yaml_text import write_yaml
 from gmmdyn.sweeping import Axis, read_axis
 from gmmdyn.sweeping.dataset import final_values
-from gmmdyn.yaml_text import write_yaml
+from gmmdyn.trajectory.files import write_netcdf, write_text
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 from gmmdyn.errors import ConvergenceError
 from gmmdyn.fixed_points.symmetry import Symmetry, distance
-from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 # The longest share of one half, its longest distance, and what counts as no distance.
 _UNEVEN, _FAR, _ALIKE = 0.8, 0.2, 0.01

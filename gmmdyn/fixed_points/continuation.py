@@ -11,20 +11,20 @@ import numpy as np
 
 from gmmdyn import checks
 from gmmdyn.algorithm import OnlineSGD
-from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, ConvergenceError, ShapeError
 from gmmdyn.experiment import Experiment
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.plain_values import plain
+from gmmdyn.experiment.sections import section_options
 from gmmdyn.fixed_points.branches import End, Point, walk
 from gmmdyn.fixed_points.dataset import assemble
 from gmmdyn.fixed_points.kept import Entry, Kept
 from gmmdyn.fixed_points.source import Search, search_of
 from gmmdyn.fixed_points.symmetry import Symmetry, symmetries
-from gmmdyn.order_parameters import OrderParameters
-from gmmdyn.plain_values import plain
-from gmmdyn.sections import section_options
 from gmmdyn.sweeping.axes import full_name, with_value
 from gmmdyn.sweeping.bar import point_bar
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -141,7 +141,7 @@ class Continuation:
         changed = with_value(self.search.base, self.section, self.option, value)
         if self.section == "algorithm":  # the rest is what takes time to build
             return replace(self.first, algorithm=OnlineSGD(**changed.algorithm))
-        return changed.experiment()
+        return Experiment.from_configuration(changed)
 
     def _next(self, last: Point | None, branch: int, value: float) -> Entry:
         experiment = self.experiment(value)
@@ -214,7 +214,7 @@ def continuation(
     whole = option in known and known[option].annotation in ("int", "int | None")
     first: Experiment | None = None
     for value in wanted:
-        experiment = with_value(search.base, section, option, value).experiment()
+        experiment = Experiment.from_configuration(with_value(search.base, section, option, value))
         mixture, network = search.parts(experiment)
         shape = (len(mixture.labels), network.hidden)
         if first is None:

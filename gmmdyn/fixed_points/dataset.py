@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gmmdyn.errors import DataError
-from gmmdyn.files import read_netcdf
 from gmmdyn.fixed_points.kept import Entry
 from gmmdyn.trajectory import CURVES, Trajectory
+from gmmdyn.trajectory.files import read_netcdf
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 
 from gmmdyn import checks
-from gmmdyn.config import Configuration
 from gmmdyn.errors import ConvergenceError
 from gmmdyn.experiment import Experiment
+from gmmdyn.experiment.configuration import Configuration
 from gmmdyn.fixed_points.dataset import assemble
 from gmmdyn.fixed_points.kept import Entry, Kept
 from gmmdyn.fixed_points.source import Search, search_of
 from gmmdyn.fixed_points.symmetry import Symmetry, distance, symmetries
 from gmmdyn.interfaces import GaussianMixture, TwoLayerNetwork
-from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.sweeping.bar import point_bar
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -174,7 +174,7 @@ def multistart(
     near = checks.number("alike", alike, above=0)
     of_starts = checks.whole("seed", seed, at_least=0)
     search = search_of(source, options or {})
-    experiment = search.base.experiment()
+    experiment = Experiment.from_configuration(search.base)
     mixture, network = search.parts(experiment)
     return Multistart(search, experiment, mixture, network, count, of_starts, near)
 

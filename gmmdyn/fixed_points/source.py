@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gmmdyn.components import theory as build
-from gmmdyn.config import Configuration
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.experiment import Experiment
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.plain_values import plain
 from gmmdyn.interfaces import GaussianMixture, Theory, TwoLayerNetwork
-from gmmdyn.plain_values import plain
+from gmmdyn.registry.components import theory as build
 
 _THEORY = "state-evolution"
 
@@ -82,7 +82,7 @@ def search_of(
     if isinstance(source, Configuration):
         base = source
     elif isinstance(source, Experiment):
-        base = Configuration.describing(source)
+        base = source.configuration()
     else:
         base = Configuration.load(source)
     if (base.theory or {}).get("name") != _THEORY:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from gmmdyn.interfaces import GaussianMixture
-from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 # Above this many clusters their permutations are too many to try.
 _MOST = 6

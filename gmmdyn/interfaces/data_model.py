@@ -10,11 +10,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from gmmdyn import bayes
-from gmmdyn.errors import ShapeError
-from gmmdyn.estimate import Estimate
+from gmmdyn.errors import IncompatibleError, ShapeError
+from gmmdyn.gaussian import bayes
 from gmmdyn.interfaces.component import Component
-from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.trajectory.estimate import Estimate
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 CovarianceStructure = Literal["isotropic", "shared", "commuting", "general"]
 
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
     Attributes:
         inputs: the points $x$, shape `(B, D)`.
-        labels: the targets $y$, shape `(B,)`, in the dtype of `inputs`.
+        labels: the targets $y$, shape `(B,)` or `(B, O)`, in the dtype of `inputs`.
         clusters: the cluster each point came from, shape `(B,)`, dtype int64.
     """
 
@@ -71,6 +71,24 @@ class PrincipalAxes(NamedTuple):
     centres: Tensor
 
 
+def classes_of(labels: Tensor) -> Tensor | None:
+    """Return the classes that labels name; see `GaussianMixture.cluster_classes`.
+
+    Args:
+        labels: shape `(n,)`, each -1 or +1, or `(n, O)`.
+
+    Returns:
+        Shape `(n,)`, dtype int64, or None.
+    """
+    if labels.ndim == 1:
+        return (labels > 0).long()
+    high, low = labels.max(), labels.min()
+    ones = labels == high
+    if bool(((ones | (labels == low)).all()) & (ones.sum(1) == 1).all()) and bool(high > low):
+        return ones.long().argmax(1)
+    return None
+
+
 # What was computed, and is no part of what a mixture is.
 _bayes_errors: WeakKeyDictionary[GaussianMixture, dict[tuple[int, int], Estimate]] = (
     WeakKeyDictionary()
@@ -78,7 +96,7 @@ _bayes_errors: WeakKeyDictionary[GaussianMixture, dict[tuple[int, int], Estimate
 
 
 class GaussianMixture(DataModel):
-    r"""A mixture of `C` Gaussian clusters with one label each.
+    r"""A mixture of `C` Gaussian clusters, each with its label: one number, or `O` of them.
 
     Inputs are $x = \mu_\alpha/\sqrt{D} + \text{noise}$ with noise covariance $\Omega_\alpha$.
     """
@@ -91,7 +109,7 @@ class GaussianMixture(DataModel):
     @property
     @abc.abstractmethod
     def labels(self) -> Tensor:
-        """Labels of the clusters, shape `(C,)`, each -1 or +1."""
+        """Labels of the clusters: shape `(C,)`, each -1 or +1, or `(C, O)`, any numbers."""
 
     @property
     @abc.abstractmethod
@@ -135,6 +153,23 @@ class GaussianMixture(DataModel):
     def dim(self) -> int:
         """The input dimension `D`."""
         return int(self.means.shape[-1])
+
+    @property
+    @final
+    def outputs(self) -> int:
+        """How many numbers a label has, `O`; 1 for labels of shape `(C,)`."""
+        return int(self.labels.shape[1]) if self.labels.ndim == 2 else 1
+
+    @property
+    @final
+    def cluster_classes(self) -> Tensor | None:
+        """The class of each cluster, from 0, shape `(C,)`, dtype int64, or None.
+
+        Of labels -1 and +1 they are 0 and 1. Labels of shape `(C, O)` name classes if each row has
+        one entry that is larger than all others, and these are the same two numbers in all rows:
+        one-hot labels are such. None if the labels are other numbers.
+        """
+        return classes_of(self.labels)
 
     @property
     @final
@@ -182,7 +217,7 @@ class GaussianMixture(DataModel):
         """Return the lowest classification error that any classifier can reach.
 
         Exact for two clusters or collinear means with one covariance and for the symmetric XOR;
-        otherwise the mean over samples of the smaller posterior probability.
+        otherwise the mean over samples of one minus the largest posterior probability of a class.
 
         Args:
             samples: how many points to draw where there is no closed form.
@@ -190,10 +225,19 @@ class GaussianMixture(DataModel):
 
         Returns:
             The error and its standard error (0 where it is exact).
+
+        Raises:
+            IncompatibleError: if the labels are no classes (`cluster_classes`).
         """
+        classes = self.cluster_classes
+        if classes is None:
+            raise IncompatibleError(
+                "the labels of this mixture are numbers that name no classes, so that there is no "
+                "classification error; give one-hot labels, or `classes`."
+            )
         known = _bayes_errors.setdefault(self, {})
         if (samples, seed) not in known:
-            known[samples, seed] = bayes.bayes_error(self, samples=samples, seed=seed)
+            known[samples, seed] = bayes.bayes_error(self, classes, samples, seed)
         return known[samples, seed]
 
 

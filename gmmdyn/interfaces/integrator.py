@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from gmmdyn.algorithm.losses import SQUARE, Loss
 from gmmdyn.interfaces.activation import Activation
 from gmmdyn.interfaces.component import Component
-from gmmdyn.losses import SQUARE, Loss
 
 
 class Moments(NamedTuple):

@@ -13,7 +13,7 @@ from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.interfaces.activation import Activation
 from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.data_model import GaussianMixture
-from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 
 class Network(Component, abc.ABC):
@@ -24,6 +24,11 @@ class Network(Component, abc.ABC):
     def dim(self) -> int:
         """The input dimension `D`."""
 
+    @property
+    def outputs(self) -> int:
+        """The number of outputs `O`; 1 unless a network says otherwise."""
+        return 1
+
     @abc.abstractmethod
     def forward(self, inputs: Tensor) -> Tensor:
         """Predict labels.
@@ -33,7 +38,8 @@ class Network(Component, abc.ABC):
 
         Returns:
             Raw outputs, shape `(B,)`; the predicted class is their sign, and an output of
-            exactly 0 is half an error whatever the label.
+            exactly 0 is half an error whatever the label. Of a network with several `outputs`,
+            shape `(B, O)`; the predicted class is the largest.
         """
 
     @abc.abstractmethod
@@ -51,7 +57,10 @@ class Network(Component, abc.ABC):
 
 
 class TwoLayerNetwork(Network):
-    r"""A network $\phi(x) = \sum_k v_k\, g(w_k \cdot x/\sqrt{D} + b_k)$: the ODEs' own."""
+    r"""A network $\phi_o(x) = \sum_k v_{ko}\, g(w_k \cdot x/\sqrt{D} + b_k)$: the ODEs' own.
+
+    With one output $v$ has no axis of outputs.
+    """
 
     @property
     @abc.abstractmethod
@@ -66,7 +75,7 @@ class TwoLayerNetwork(Network):
     @property
     @abc.abstractmethod
     def readout(self) -> Tensor:
-        """Second-layer weights $v_k$, shape `(K,)`."""
+        """Second-layer weights $v$, shape `(K,)`, or `(K, O)` for several outputs."""
 
     @property
     @abc.abstractmethod
@@ -78,6 +87,12 @@ class TwoLayerNetwork(Network):
     def dim(self) -> int:
         """The input dimension `D`."""
         return int(self.first_layer.shape[1])
+
+    @property
+    @final
+    def outputs(self) -> int:
+        """The number of outputs `O`."""
+        return int(self.readout.shape[1]) if self.readout.ndim == 2 else 1
 
     @property
     @final

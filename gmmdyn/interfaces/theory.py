@@ -14,8 +14,8 @@ from gmmdyn.errors import GmmdynError, IncompatibleError
 from gmmdyn.interfaces.component import Component
 from gmmdyn.interfaces.data_model import DataModel
 from gmmdyn.interfaces.network import Network
-from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 
 class Theory(Component, abc.ABC):
@@ -27,11 +27,13 @@ class Theory(Component, abc.ABC):
 
     Attributes:
         describes: the `OnlineSGD.variations` that it describes; by default none, plain SGD alone.
+        several_outputs: whether it describes networks of several outputs; by default not.
         follows_time: whether it predicts a curve in time; a theory of the final state does not, and
             is solved without times.
     """
 
     describes: ClassVar[frozenset[str]] = frozenset()
+    several_outputs: ClassVar[bool] = False
     follows_time: ClassVar[bool] = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -152,6 +154,8 @@ def _refusing(method: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         reason = algorithm.undescribed(self.describes)
+        if network.outputs > 1 and not self.several_outputs:
+            reason = f"describes networks of one output, and this one has {network.outputs}"
         if reason is not None:
             name = type(self).__name__ if self.spec is None else self.spec.name
             raise IncompatibleError(f"the theory `{name}` {reason}.")

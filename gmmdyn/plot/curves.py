@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,13 +13,11 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gmmdyn.estimate import Estimate
 from gmmdyn.plot import style
-from gmmdyn.time_units import in_unit
+from gmmdyn.plot.subject import SideBySide
 from gmmdyn.trajectory import Trajectory
-
-if TYPE_CHECKING:
-    from gmmdyn.comparison import Comparison
+from gmmdyn.trajectory.estimate import Estimate
+from gmmdyn.trajectory.time_units import in_unit
 
 LABELS = {
     "pmse": r"pmse  $\frac{1}{2}\,\langle (y - \varphi)^2 \rangle$",
@@ -30,7 +28,7 @@ MOST_DECADES = 1e8  # a prediction of 1e-80 would flatten all that can be measur
 
 
 def plot_errors(
-    comparison: Comparison, path: str | Path | None = None, time_unit: str = "t"
+    comparison: SideBySide, path: str | Path | None = None, time_unit: str = "t"
 ) -> Figure:
     """Draw pmse and classification error against t = updates/D on a logarithmic axis.
 

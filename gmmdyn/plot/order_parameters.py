@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -14,12 +13,10 @@ from matplotlib.lines import Line2D
 
 from gmmdyn.errors import RangeError
 from gmmdyn.plot import style
-from gmmdyn.tables import spread
-from gmmdyn.time_units import in_unit
+from gmmdyn.plot.subject import SideBySide, pair_of
 from gmmdyn.trajectory import Trajectory
-
-if TYPE_CHECKING:
-    from gmmdyn.comparison import Comparison
+from gmmdyn.trajectory.time_units import in_unit
+from gmmdyn.trajectory.times import logarithmic_choice
 
 MOST_CURVES = 120  # in one panel, evenly chosen among more
 MOST_POINTS = 16  # on one curve, evenly chosen on the logarithmic axis
@@ -50,7 +47,7 @@ class _Panel:
 
 
 def plot_order_parameters(
-    subject: Comparison | Trajectory, path: str | Path | None = None, time_unit: str = "t"
+    subject: SideBySide | Trajectory, path: str | Path | None = None, time_unit: str = "t"
 ) -> Figure:
     """Draw Q, R, v and the bias, if there is one, against t = updates/D.
 
@@ -70,7 +67,7 @@ def plot_order_parameters(
             `path` or `time_unit` is unknown.
         OutputError: if it cannot be written.
     """
-    simulated, predicted = (None if t is None else in_unit(t, time_unit) for t in _pair(subject))
+    simulated, predicted = (None if t is None else in_unit(t, time_unit) for t in pair_of(subject))
     drawn = [t for t in (simulated, predicted) if t is not None]
     panels = _panels(drawn[0])
     logarithmic = style.time_is_logarithmic(*drawn)
@@ -90,12 +87,6 @@ def plot_order_parameters(
     if path is not None:
         style.save_figure(figure, path)
     return figure
-
-
-def _pair(subject: Comparison | Trajectory) -> tuple[Trajectory | None, Trajectory | None]:
-    if not isinstance(subject, Trajectory):
-        return subject.simulated, subject.predicted
-    return (subject, None) if subject.source == "simulation" else (None, subject)
 
 
 def _panels(trajectory: Trajectory) -> list[_Panel]:
@@ -138,7 +129,7 @@ def _draw(
             axes.plot(predicted.times[kept], line, color=hue, linewidth=1.3, zorder=2)
     if simulated is not None and panel.curve in simulated.curves:
         kept = np.flatnonzero(style.on_axis(simulated, logarithmic))
-        kept = kept[spread(simulated.times[kept], MOST_POINTS)]
+        kept = kept[logarithmic_choice(simulated.times[kept], MOST_POINTS)]
         mean = simulated.mean()[panel.curve][kept]
         error = simulated.standard_error(panel.curve)[kept]
         known = bool(np.isfinite(error).any())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -16,15 +16,13 @@ from matplotlib.lines import Line2D
 
 from gmmdyn import checks
 from gmmdyn.errors import RangeError
-from gmmdyn.files import written_whole
 from gmmdyn.interfaces import GaussianMixture
 from gmmdyn.plot import style
 from gmmdyn.plot.directions import MeanPlane, mean_plane
-from gmmdyn.time_units import TIME_UNITS, in_unit
+from gmmdyn.plot.subject import SideBySide, pair_of
 from gmmdyn.trajectory import Trajectory
-
-if TYPE_CHECKING:
-    from gmmdyn.comparison import Comparison
+from gmmdyn.trajectory.files import written_whole
+from gmmdyn.trajectory.time_units import TIME_UNITS, in_unit
 
 # Of label -1 or a negative readout, and +1 or a positive one.
 _NEGATIVE, _POSITIVE = style.PALETTE[0], style.PALETTE[1]
@@ -48,7 +46,7 @@ class _Path(NamedTuple):
 
 
 def plot_plane(
-    subject: Comparison | Trajectory,
+    subject: SideBySide | Trajectory,
     mixture: GaussianMixture,
     path: str | Path | None = None,
     *,
@@ -101,7 +99,7 @@ def plot_plane(
 
 
 def animate_plane(
-    subject: Comparison | Trajectory,
+    subject: SideBySide | Trajectory,
     mixture: GaussianMixture,
     path: str | Path,
     *,
@@ -175,11 +173,10 @@ def animate_plane(
 
 
 def _paths(
-    subject: Comparison | Trajectory, plane: MeanPlane, replica: int | None, time_unit: str
+    subject: SideBySide | Trajectory, plane: MeanPlane, replica: int | None, time_unit: str
 ) -> list[_Path]:
-    pair = (subject,) if isinstance(subject, Trajectory) else (subject.simulated, subject.predicted)
     paths = []
-    for trajectory in pair:
+    for trajectory in pair_of(subject):
         if trajectory is None:
             continue
         for name in ("Q", "R", "v"):
@@ -280,7 +277,8 @@ def _handles(paths: list[_Path]) -> list[Line2D]:
     return handles
 
 
-def _title(subject: Comparison | Trajectory) -> str:
-    if isinstance(subject, Trajectory):
-        return style.title_of(subject, subject if subject.source == "simulation" else None)
-    return style.title_of(subject.simulated, subject.simulated)
+def _title(subject: SideBySide | Trajectory) -> str:
+    simulated, predicted = pair_of(subject)
+    drawn = predicted if simulated is None else simulated
+    assert drawn is not None
+    return style.title_of(drawn, simulated)

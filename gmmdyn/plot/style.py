@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from gmmdyn.errors import RangeError
-from gmmdyn.files import written_whole
-from gmmdyn.time_units import TIME_UNITS
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.files import written_whole
+from gmmdyn.trajectory.time_units import TIME_UNITS
 
 # For a full page in a paper, legible when printed at half the size.
 RC: dict[Any, Any] = {

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gmmdyn import checks
-from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, RangeError
-from gmmdyn.sections import COMPONENTS, SECTIONS, section_options
-from gmmdyn.yaml_text import read_yaml
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.sections import COMPONENTS, SECTIONS, section_options
+from gmmdyn.experiment.yaml_text import read_yaml
 
 # The field's shorthand.
 _SHORT: Mapping[str, str] = {"lr": "learning_rate"}

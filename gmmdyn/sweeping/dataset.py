@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from gmmdyn.plain_values import plain
+from gmmdyn.experiment.plain_values import plain
 from gmmdyn.sweeping.axes import Axis
 from gmmdyn.sweeping.points import Outcome
-from gmmdyn.times import TIME
+from gmmdyn.trajectory.times import TIME
 
 
 def assemble(axes: Sequence[Axis], outcomes: Sequence[Outcome], attributes: Any) -> xr.Dataset:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gmmdyn import checks
-from gmmdyn.config import Configuration
 from gmmdyn.errors import ArgumentError, ConfigError, GmmdynError
 from gmmdyn.experiment import Experiment
-from gmmdyn.plain_values import plain
-from gmmdyn.sections import section_options
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.plain_values import plain
+from gmmdyn.experiment.sections import section_options
 from gmmdyn.sweeping.axes import Axis, full_name, with_value
 from gmmdyn.sweeping.bar import point_bar
 from gmmdyn.sweeping.executors import Place, cores, place
@@ -143,7 +143,7 @@ def _configuration(source: Any) -> Configuration:
     if isinstance(source, Configuration):
         return source
     if isinstance(source, Experiment):
-        return Configuration.describing(source).updated("theory", {"name": "ode"})
+        return source.configuration().updated("theory", {"name": "ode"})
     return Configuration.load(source)
 
 

@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from gmmdyn import checks
-from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, GmmdynError
 from gmmdyn.experiment import Experiment
-from gmmdyn.many import simulate_many, solve_many
-from gmmdyn.metadata import Metadata
-from gmmdyn.plain_values import plain
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.lists import simulate_many, solve_many
+from gmmdyn.experiment.plain_values import plain
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.metadata import Metadata
 
 Run = Literal["solve", "simulate"]
 
@@ -110,7 +110,7 @@ def side_by_side(points: Sequence[Point], chains: int) -> int:
 
     try:
         configuration = Configuration.from_mapping(points[0].job)
-        experiment = configuration.experiment()
+        experiment = Experiment.from_configuration(configuration)
         parts = experiment.data_model, experiment.network, experiment.algorithm
         replicas = checks.whole("replicas", configuration.simulation.get("replicas", 1))
     except Exception:  # it is said where the point is run
@@ -134,7 +134,7 @@ def _said(error: Exception) -> str:
 
 def _simulated(job: Mapping[str, Any]) -> Trajectory:
     configuration = Configuration.from_mapping(job)
-    return configuration.experiment().simulate(**configuration.simulation)
+    return Experiment.from_configuration(configuration).simulate(**configuration.simulation)
 
 
 def _together(
@@ -158,7 +158,9 @@ def _together(
         try:
             configuration = Configuration.from_mapping(point.job)
             same = json.dumps(plain(shared(configuration)), sort_keys=True)
-            groups.setdefault(same, []).append((point, configuration.experiment(), configuration))
+            groups.setdefault(same, []).append(
+                (point, Experiment.from_configuration(configuration), configuration)
+            )
         except Exception as error:  # a sweep outlives any of its points
             outcomes[point.at] = Outcome(point.at, None, _said(error))
     for group in groups.values():

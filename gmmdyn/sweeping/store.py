@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import final
 
 from gmmdyn.errors import DataError
-from gmmdyn.files import write_text
 from gmmdyn.sweeping.points import Outcome
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.files import write_text
 
 
 @final

@@ -59,6 +59,7 @@ class Engine(nn.Module, abc.ABC):
     Attributes:
         name: what `Experiment.simulate` calls it.
         describes: the `OnlineSGD.variations` that it simulates; it refuses all others.
+        several_outputs: whether it simulates networks of several outputs.
         accelerator: what `Experiment.simulate` runs it on unless told, as Lightning's trainer
             names it.
         dim: the input dimension `D`: one unit of time is `D` updates.
@@ -68,6 +69,7 @@ class Engine(nn.Module, abc.ABC):
 
     name: ClassVar[str]
     describes: ClassVar[frozenset[str]] = frozenset()
+    several_outputs: ClassVar[bool] = False
     accelerator: ClassVar[str] = "auto"
     first_replica: int = 0
     _total: int | None = None
@@ -132,6 +134,8 @@ class Engine(nn.Module, abc.ABC):
         Returns:
             A clause that goes on from "the … engine", or None if it can.
         """
+        if network.outputs > 1 and not cls.several_outputs:
+            return f"simulates networks of one output, and this one has {network.outputs}"
         reason = algorithm.undescribed(cls.describes)
         return cls.obstacle_of_parts(data_model, network) if reason is None else reason
 

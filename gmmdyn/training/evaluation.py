@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmmdyn.algorithm.losses import SQUARE, Loss
 from gmmdyn.interfaces import Activation, DataModel, GaussianMixture
 from gmmdyn.linalg import covariance_factor
-from gmmdyn.losses import SQUARE, Loss
-from gmmdyn.order_parameters import OrderParameters
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 # Local fields drawn at once on a GPU.
 _GROUP_NUMBERS = 2**26

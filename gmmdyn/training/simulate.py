@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gmmdyn import checks
+from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ConfigError, DivergenceError
+from gmmdyn.interfaces import DataModel, Network
 from gmmdyn.training.engine import Engine
 from gmmdyn.training.engines import build_engine
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.runner import run
 from gmmdyn.trajectory import Trajectory
 
-if TYPE_CHECKING:
-    from gmmdyn.experiment import Experiment
+# What is simulated: data model, network, algorithm.
+Problem = tuple[DataModel, Network, OnlineSGD]
 
 
 def simulate(
-    experiment: Experiment,
+    problem: Problem,
     times: np.ndarray,
     *,
     replicas: int,
@@ -37,9 +39,7 @@ def simulate(
     """Simulate; see `Experiment.simulate`, which checks and fills in the arguments."""
     chosen = build_engine(
         engine,
-        experiment.data_model,
-        experiment.network,
-        experiment.algorithm,
+        *problem,
         replicas=replicas,
         seed=seed,
         block_size=block_size,

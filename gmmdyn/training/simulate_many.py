@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +14,12 @@ from gmmdyn.training.chain.points import Point
 from gmmdyn.training.engines import ENGINES
 from gmmdyn.training.recorder import Recorder
 from gmmdyn.training.runner import run
-from gmmdyn.training.simulate import metadata, outcome, simulate
+from gmmdyn.training.simulate import Problem, metadata, outcome, simulate
 from gmmdyn.trajectory import Trajectory
-
-if TYPE_CHECKING:
-    from gmmdyn.experiment import Experiment
 
 
 def simulate_many(
-    experiments: Sequence[Experiment],
+    problems: Sequence[Problem],
     grid: Callable[[int], np.ndarray],
     *,
     replicas: int,
@@ -36,7 +33,7 @@ def simulate_many(
     """Simulate; see `gmmdyn.simulate_many`.
 
     Args:
-        experiments: what to simulate.
+        problems: what to simulate: data model, network and algorithm of each.
         grid: returns the recording times at a dimension.
         replicas: of each experiment.
         seed: of all samples and test sets.
@@ -54,7 +51,7 @@ def simulate_many(
     """
     given = trainer or {}
     objects = not isinstance(given.get("logger"), bool | None) or bool(given.get("callbacks"))
-    if objects and len(experiments) > 1:
+    if objects and len(problems) > 1:
         raise IncompatibleError(
             "`logger` and `callbacks` of the trainer belong to one run: what they keep of one "
             "experiment would go into the next; simulate the experiments one by one."
@@ -64,20 +61,20 @@ def simulate_many(
     seed = checks.whole("seed", seed, at_least=0)
     test_size = checks.whole("test_size", test_size)
     block_size = None if block_size is None else checks.whole("block_size", block_size)
-    times = {dim: grid(dim) for dim in {one.data_model.dim for one in experiments}}
+    times = {dim: grid(dim) for dim in {data_model.dim for data_model, _, _ in problems}}
     together: dict[Hashable, list[int]] = {}
-    for index, one in enumerate(experiments):
+    for index, one in enumerate(problems):
         # What is logged, and what a checkpoint holds, is of one experiment.
         alone = bool(given.get("logger") or given.get("enable_checkpointing"))
         kind = index if alone else _kind(one, engine, index)
         together.setdefault(kind, []).append(index)
     results: dict[int, Trajectory | GmmdynError] = {}
     for members in together.values():
-        first, *others = (experiments[index] for index in members)
+        first, *others = (problems[index] for index in members)
         if not others:
             results[members[0]] = _alone(
                 first,
-                times[first.data_model.dim],
+                times[first[0].dim],
                 replicas=replicas,
                 seed=seed,
                 engine=engine,
@@ -90,11 +87,11 @@ def simulate_many(
             )
             continue
         chains = ChainEngine(
-            *_parts(first),
+            *first,
             replicas=replicas,
             seed=seed,
             block_size=block_size,
-            others=[_parts(one) for one in others],
+            others=others,
         )
         recorder = Recorder(chains, times[chains.dim], test_size)
         try:
@@ -106,23 +103,18 @@ def simulate_many(
         for place, index in enumerate(members):
             part = slice(place * replicas, (place + 1) * replicas)
             results[index] = outcome(recorder, recorder.trajectory(about, part))
-    return [results[index] for index in range(len(experiments))]
+    return [results[index] for index in range(len(problems))]
 
 
-def _kind(experiment: Experiment, engine: str, index: int) -> Hashable:
+def _kind(problem: Problem, engine: str, index: int) -> Hashable:
     """Return what experiments that run together share; nobody shares an index."""
-    parts = _parts(experiment)
-    if engine not in ("auto", ChainEngine.name) or ChainEngine.obstacle(*parts) is not None:
+    if engine not in ("auto", ChainEngine.name) or ChainEngine.obstacle(*problem) is not None:
         return index
-    return Point.of(*parts).kind
+    return Point.of(*problem).kind
 
 
-def _parts(experiment: Experiment) -> tuple[Any, Any, Any]:
-    return experiment.data_model, experiment.network, experiment.algorithm
-
-
-def _alone(experiment: Experiment, times: np.ndarray, **options: Any) -> Trajectory | GmmdynError:
+def _alone(problem: Problem, times: np.ndarray, **options: Any) -> Trajectory | GmmdynError:
     try:
-        return simulate(experiment, times, **options)
+        return simulate(problem, times, **options)
     except (ConvergenceError, IncompatibleError) as error:
         return error

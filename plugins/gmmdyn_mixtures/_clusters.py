@@ -8,28 +8,67 @@ import torch
 from torch import Tensor
 
 from gmmdyn import checks
-from gmmdyn.errors import RangeError
+from gmmdyn.errors import ArgumentError, RangeError, ShapeError
 
 
-def label_tensor(labels: Any, clusters: int) -> Tensor:
+def label_tensor(labels: Any, clusters: int, classes: Any = None) -> Tensor:
     """Return the labels of the clusters.
 
     Args:
-        labels: array of shape `(C,)`, each -1 or +1; all may be the same.
+        labels: array of shape `(C,)`, each -1 or +1 (all may be the same), or of shape `(C, O)`,
+            any numbers; None with `classes`.
         clusters: how many clusters there are.
+        classes: in their place the class of each cluster, whole numbers 0 to O - 1 of which each
+            occurs, shape `(C,)`; its label is one-hot.
 
     Returns:
-        The labels, shape `(C,)`, float64.
+        The labels, shape `(C,)` or `(C, O)`, float64.
 
     Raises:
-        ShapeError: if there is not one label for each cluster.
-        RangeError: if a label is neither -1 nor +1.
+        ArgumentError: if both or neither are given.
+        ShapeError: if there is not one label for each cluster, or one of shape `(C, O)` has one
+            number.
+        RangeError: if a label is neither -1 nor +1, or the classes are not 0 to O - 1.
     """
+    if (labels is None) == (classes is None):
+        raise ArgumentError("give either `labels` or `classes` of the clusters, and not both.")
+    if classes is not None:
+        return one_hot(checks.array("classes", classes, (clusters,)))
+    if checks.axes(labels) == 2:
+        result = checks.array("labels", labels, (clusters, None))
+        if result.shape[1] < 2:
+            raise ShapeError(
+                f"`labels` has shape {tuple(result.shape)}; give {(clusters,)} for one output."
+            )
+        return result
     result = checks.array("labels", labels, (clusters,))
     wrong = result[result.abs() != 1]
     if len(wrong):
         raise RangeError(f"`labels` has the entry {wrong[0].item():g}; give -1 or +1.")
     return result
+
+
+def one_hot(classes: Tensor) -> Tensor:
+    """Return labels with one entry 1 and all others 0.
+
+    Args:
+        classes: shape `(C,)`.
+
+    Returns:
+        Shape `(C, O)`, float64.
+
+    Raises:
+        RangeError: if the classes are not 0 to O - 1, each of them there, with O at least 2.
+    """
+    found = sorted(set(classes.tolist()))
+    count = len(found)
+    if count < 2 or found != list(range(count)):
+        listed = ", ".join(f"{value:g}" for value in found)
+        raise RangeError(
+            f"`classes` has the values {listed}; give whole numbers from 0 to O - 1, each of them "
+            "at least once, of at least two classes."
+        )
+    return torch.eye(count, dtype=torch.float64)[classes.long()]
 
 
 def prior_tensor(priors: Any, clusters: int) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from gmmdyn import checks
 from gmmdyn.errors import DataError
@@ -36,8 +37,9 @@ class FromData(DenseMixture):
         images: the data instead of a source, shape `(n, D)` or `(n, h, w)`.
         targets: their classes, whole numbers, shape `(n,)`.
         classes: which classes have which label: `"odd-even"` (even -1, odd +1), `"halves"` (the
-            first half of the sorted classes -1, the rest +1), or a mapping from classes to ±1, in
-            which case a class that is not in it is left out.
+            first half of the sorted classes -1, the rest +1), `"each"` (each is a class of its own,
+            with a one-hot label), or a mapping from classes to ±1, or to numbers from 0 to O - 1
+            for one-hot labels, in which case a class that is not in it is left out.
         covariance: `"shared"`, the mean over clusters, weighted by their priors, of the covariance
             within each; or `"per-class"`, one for each cluster.
         clusters: `"per-class"`, or `"pooled"`, one cluster for each label.
@@ -75,8 +77,8 @@ class FromData(DenseMixture):
         if clusters == "per-class":
             members: list[tuple[int, ...]] = [(name,) for name in label_of]
         else:
-            pooled = (tuple(n for n, sign in label_of.items() if sign == y) for y in (-1, 1))
-            members = [names for names in pooled if names]
+            told = dict.fromkeys(label_of.values())
+            members = [tuple(n for n, label in label_of.items() if label == y) for y in told]
         rows = [np.flatnonzero(np.isin(targets, names)) for names in members]
         counts = np.array([len(row) for row in rows], dtype=np.float64)
         shares = counts / counts.sum() if priors == "empirical" else None
@@ -85,7 +87,7 @@ class FromData(DenseMixture):
         fit = _fit(images, rows, probabilities.numpy(), shared=covariance == "shared")
         super().__init__(
             torch.from_numpy(fit.means * math.sqrt(images.shape[1])),
-            label_tensor([label_of[names[0]] for names in members], len(members)),
+            _labels([label_of[names[0]] for names in members]),
             probabilities,
             square_root(torch.from_numpy(fit.covariances)),
         )
@@ -95,6 +97,13 @@ class FromData(DenseMixture):
     def classes(self) -> tuple[tuple[int, ...], ...]:
         """The classes of the data that make up each cluster, one tuple for each."""
         return self._classes
+
+
+def _labels(told: list[int]) -> Tensor:
+    """Return ±1 as they are, and numbers of classes one-hot."""
+    if 0 in told:
+        return label_tensor(None, len(told), told)
+    return label_tensor(told, len(told))
 
 
 class _Fit(NamedTuple):

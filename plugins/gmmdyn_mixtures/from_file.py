@@ -16,8 +16,7 @@ from gmmdyn_mixtures._clusters import label_tensor, prior_tensor
 from gmmdyn_mixtures._dense import DenseMixture, square_root
 from gmmdyn_mixtures.array_files import read_arrays, write_arrays
 
-REQUIRED = ("means", "labels")
-KEYS = (*REQUIRED, "priors", "covariance", "variance")
+KEYS = ("means", "labels", "classes", "priors", "covariance", "variance")
 
 
 @final
@@ -27,7 +26,8 @@ class FromFile(DenseMixture):
     The file holds arrays of numbers by these keys, and no others:
 
     * `means`: $\mu_\alpha$, shape `(C, D)`; inputs are $\mu_\alpha/\sqrt{D}$ + noise;
-    * `labels`: shape `(C,)`, each -1 or +1;
+    * `labels`: shape `(C,)`, each -1 or +1, or `(C, O)`, any numbers; or in their place
+      `classes`, shape `(C,)`, whole numbers from 0 to O - 1;
     * `priors`: shape `(C,)`, summing to one; may be left out for equal ones;
     * `covariance`: $\Omega$, shape `(D, D)` for all clusters, or `(C, D, D)` for one each; or
     * `variance` in its place: $\sigma^2$ of independent noise, one number, shape `(C,)` for one
@@ -55,7 +55,7 @@ class FromFile(DenseMixture):
             clusters, dim = means.shape
             if not means.numel():
                 raise DataError(f"`means` has shape {(clusters, dim)}; give at least one entry.")
-            labels = label_tensor(arrays["labels"], clusters)
+            labels = label_tensor(arrays.get("labels"), clusters, arrays.get("classes"))
             priors = prior_tensor(arrays.get("priors"), clusters)
             factors = _factors(arrays, clusters, dim)
         except GmmdynError as error:
@@ -92,14 +92,17 @@ def save_mixture(mixture: GaussianMixture, path: str | Path) -> Path:
 
 
 def _check_keys(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
-    missing = [key for key in REQUIRED if key not in arrays]
+    missing = [key for key in ("means",) if key not in arrays]
+    if "labels" not in arrays and "classes" not in arrays:
+        missing.append("labels")
     if "covariance" not in arrays and "variance" not in arrays:
         missing.append("covariance")
     if missing:
         has = ", ".join(f"`{key}`" for key in sorted(arrays)) or "no arrays"
         raise DataError(f"`{path}` has no `{missing[0]}`; it has {has}.")
-    if "covariance" in arrays and "variance" in arrays:
-        raise DataError(f"`{path}` has both `covariance` and `variance`; leave one of the two out.")
+    for one, other in (("covariance", "variance"), ("labels", "classes")):
+        if one in arrays and other in arrays:
+            raise DataError(f"`{path}` has both `{one}` and `{other}`; leave one of the two out.")
     unknown = sorted(set(arrays) - set(KEYS))
     if unknown:
         near = checks.suggestion(unknown[0], KEYS)

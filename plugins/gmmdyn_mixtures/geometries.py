@@ -9,18 +9,30 @@ import torch
 from torch import Tensor
 
 from gmmdyn import checks
-from gmmdyn_mixtures.isotropic import MeansMixture
+from gmmdyn_mixtures._clusters import label_tensor
+from gmmdyn_mixtures.isotropic import ArrayLike, MeansMixture
 
 SNR = Literal["low", "high", "mixed"]
 _SNRS = ("low", "high", "mixed")
 
 
-def _labels_and_priors(negative: int, positive: int, rho: float) -> tuple[Tensor, Tensor]:
-    """Label -1 clusters first; `rho` is the prior of label +1, split evenly."""
+def _labels_and_priors(
+    negative: int,
+    positive: int,
+    rho: float,
+    labels: ArrayLike | None,
+    classes: ArrayLike | None,
+) -> tuple[Tensor, Tensor]:
+    """Label -1 clusters first; `rho` is the prior of label +1, split evenly.
+
+    Labels or classes that are given take the place of -1 and +1, and leave the priors.
+    """
     checks.number("rho", rho, at_least=0, at_most=1)
-    labels = torch.tensor([-1.0] * negative + [1.0] * positive, dtype=torch.float64)
+    if labels is None and classes is None:
+        labels = [-1.0] * negative + [1.0] * positive
+    told = label_tensor(labels, negative + positive, classes)
     shares = [(1 - rho) / negative] * negative + [rho / positive] * positive
-    return labels, torch.tensor(shares, dtype=torch.float64)
+    return told, torch.tensor(shares, dtype=torch.float64)
 
 
 def _in_plane(coordinates: list[tuple[float, float]], dim: int) -> Tensor:
@@ -44,6 +56,8 @@ class XOR(MeansMixture):
         variance: $\sigma^2$, the noise variance in each coordinate, at least 0.
         rho: prior of label +1, from 0 to 1.
         snr: `"low"`, `"high"` or `"mixed"`.
+        labels: of the clusters in the order above, in place of -1 and +1, shape `(C,)` or `(C, O)`.
+        classes: or their classes, from 0 to O - 1, shape `(C,)`; see `isotropic`.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -53,7 +67,13 @@ class XOR(MeansMixture):
     """
 
     def __init__(
-        self, dim: int = 1000, variance: float = 0.05, rho: float = 0.5, snr: SNR = "low"
+        self,
+        dim: int = 1000,
+        variance: float = 0.05,
+        rho: float = 0.5,
+        snr: SNR = "low",
+        labels: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
     ) -> None:
         dim = checks.whole("dim", dim, at_least=2)
         checks.choice("snr", snr, _SNRS)
@@ -63,7 +83,7 @@ class XOR(MeansMixture):
         else:
             length = root if snr == "low" else float(dim)
             means = _in_plane([(length, 0), (-length, 0), (0, length), (0, -length)], dim)
-        super().__init__(means, *_labels_and_priors(2, 2, rho), variance)
+        super().__init__(means, *_labels_and_priors(2, 2, rho, labels, classes), variance)
 
 
 @final
@@ -81,13 +101,21 @@ class ThreeClusters(MeansMixture):
         variance: $\sigma^2$, the noise variance in each coordinate, at least 0.
         rho: prior of label +1, from 0 to 1.
         snr: `"low"`, `"high"` or `"mixed"`.
+        labels: of the clusters in the order above, in place of -1 and +1, shape `(C,)` or `(C, O)`.
+        classes: or their classes, from 0 to O - 1, shape `(C,)`; see `isotropic`.
 
     Raises:
         RangeError: if an argument is out of range.
     """
 
     def __init__(
-        self, dim: int = 1000, variance: float = 0.05, rho: float = 0.5, snr: SNR = "low"
+        self,
+        dim: int = 1000,
+        variance: float = 0.05,
+        rho: float = 0.5,
+        snr: SNR = "low",
+        labels: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
     ) -> None:
         dim = checks.whole("dim", dim, at_least=2)
         checks.choice("snr", snr, _SNRS)
@@ -95,7 +123,7 @@ class ThreeClusters(MeansMixture):
         right = root if snr == "low" else float(dim)
         left = float(dim) if snr == "high" else root
         means = _in_plane([(right, 0), (-left, 0), (0, 0), (0, 0)], dim)
-        super().__init__(means, *_labels_and_priors(2, 2, rho), variance)
+        super().__init__(means, *_labels_and_priors(2, 2, rho, labels, classes), variance)
 
 
 @final
@@ -111,6 +139,8 @@ class Ring(MeansMixture):
         clusters_per_label: $n$, at least 1.
         variance: $\sigma^2$, the noise variance in each coordinate, at least 0.
         rho: prior of label +1, from 0 to 1.
+        labels: of the clusters in the order above, in place of -1 and +1, shape `(C,)` or `(C, O)`.
+        classes: or their classes, from 0 to O - 1, shape `(C,)`; see `isotropic`.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -122,6 +152,8 @@ class Ring(MeansMixture):
         clusters_per_label: int = 2,
         variance: float = 0.05,
         rho: float = 0.5,
+        labels: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
     ) -> None:
         dim = checks.whole("dim", dim, at_least=2)
         count = checks.whole("clusters_per_label", clusters_per_label)
@@ -129,7 +161,7 @@ class Ring(MeansMixture):
         angles += [math.pi / count + angle for angle in angles]
         root = math.sqrt(dim)
         means = _in_plane([(root * math.cos(a), root * math.sin(a)) for a in angles], dim)
-        super().__init__(means, *_labels_and_priors(count, count, rho), variance)
+        super().__init__(means, *_labels_and_priors(count, count, rho, labels, classes), variance)
 
 
 @final
@@ -143,6 +175,8 @@ class RandomMeans(MeansMixture):
         variance: $\sigma^2$, the noise variance in each coordinate, at least 0.
         rho: prior of label +1, from 0 to 1.
         seed: of the directions.
+        labels: of the clusters in the order above, in place of -1 and +1, shape `(C,)` or `(C, O)`.
+        classes: or their classes, from 0 to O - 1, shape `(C,)`; see `isotropic`.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -156,6 +190,8 @@ class RandomMeans(MeansMixture):
         variance: float = 0.05,
         rho: float = 0.5,
         seed: int = 0,
+        labels: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
     ) -> None:
         dim = checks.whole("dim", dim)
         count = checks.whole("clusters_per_label", clusters_per_label)
@@ -163,4 +199,4 @@ class RandomMeans(MeansMixture):
         generator = torch.Generator().manual_seed(checks.whole("seed", seed, at_least=0))
         directions = torch.randn(2 * count, dim, generator=generator, dtype=torch.float64)
         means = directions / directions.norm(dim=1, keepdim=True) * radius * math.sqrt(dim)
-        super().__init__(means, *_labels_and_priors(count, count, rho), variance)
+        super().__init__(means, *_labels_and_priors(count, count, rho, labels, classes), variance)

@@ -40,7 +40,7 @@ class MeansMixture(IsotropicMixture):
 
     @property
     def labels(self) -> Tensor:
-        """Labels, shape `(C,)`."""
+        """Labels, shape `(C,)` or `(C, O)`."""
         return self.get_buffer("_labels")
 
     @property
@@ -80,24 +80,31 @@ class Isotropic(MeansMixture):
 
     Args:
         means: $\mu_\alpha$, shape `(C, D)`: inputs are $\mu_\alpha/\sqrt{D}$ plus noise.
-        labels: shape `(C,)`, each -1 or +1.
+        labels: shape `(C,)`, each -1 or +1, or `(C, O)`, any numbers, for `O` outputs; or
+            `classes` in their place.
         priors: shape `(C,)`, summing to one; equal by default.
         variance: $\sigma^2$, the noise variance in each coordinate, at least 0.
+        classes: the class of each cluster, from 0 to O - 1, shape `(C,)`; its label is one-hot.
 
     Raises:
+        ArgumentError: if both `labels` and `classes` are given, or neither.
         ShapeError: if the shapes do not agree.
-        RangeError: if a label, prior or the variance is out of range.
+        RangeError: if a label, class, prior or the variance is out of range.
     """
 
     def __init__(
         self,
         means: ArrayLike,
-        labels: ArrayLike,
+        labels: ArrayLike | None = None,
         priors: ArrayLike | None = None,
         variance: float = 1.0,
+        classes: ArrayLike | None = None,
     ) -> None:
         centres = checks.array("means", means, (None, None))
         clusters = centres.shape[0]
         super().__init__(
-            centres, label_tensor(labels, clusters), prior_tensor(priors, clusters), variance
+            centres,
+            label_tensor(labels, clusters, classes),
+            prior_tensor(priors, clusters),
+            variance,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +24,9 @@ class RandomCovariance(DenseMixture):
 
     Args:
         means: $\mu_\alpha$, shape `(C, D)`; inputs are $\mu_\alpha/\sqrt{D}$ + noise.
-        labels: shape `(C,)`, each -1 or +1.
+        labels: shape `(C,)`, each -1 or +1, or `(C, O)`, any numbers, for `O` outputs; or
+            `classes` in their place.
+        classes: the class of each cluster, from 0 to O - 1, shape `(C,)`; its label is one-hot.
         priors: shape `(C,)`, summing to one; None for equal ones.
         covariance: $\Omega$, shape `(D, D)`, or `(C, D, D)` for one each; positive semi-definite.
         factor: $F$ with $\Omega = F F^T$, shape `(D, r)` or `(C, D, r)`.
@@ -37,10 +38,12 @@ class RandomCovariance(DenseMixture):
         seed: of the random covariance or eigenvectors.
 
     Raises:
-        ArgumentError: if the covariance is given in two ways, or `variance` or `per_cluster`
+        ArgumentError: if labels and classes are both given or neither, if the covariance is given
+            in two ways, or `variance` or `per_cluster`
             beside a way that has no use for it.
         ShapeError: if a shape does not fit that of `means`.
-        RangeError: if an entry is not finite, a label not ±1, or a number out of range.
+        RangeError: if an entry is not finite, a label not ±1, a class not 0 to O - 1, or a number
+            out of range.
         NotPositiveError: if `covariance` is not symmetric positive semi-definite, or `spectrum` has
             a negative entry.
     """
@@ -49,7 +52,8 @@ class RandomCovariance(DenseMixture):
         self,
         *,
         means: Any,
-        labels: Any,
+        labels: Any = None,
+        classes: Any = None,
         priors: Any = None,
         covariance: Any = None,
         factor: Any = None,
@@ -82,7 +86,10 @@ class RandomCovariance(DenseMixture):
                 factors = _normals((clusters if per_cluster else 1, dim, dim), generator)
                 factors = factors * (variance / dim) ** 0.5
         super().__init__(
-            centres, label_tensor(labels, clusters), prior_tensor(priors, clusters), factors
+            centres,
+            label_tensor(labels, clusters, classes),
+            prior_tensor(priors, clusters),
+            factors,
         )
 
 
@@ -104,10 +111,7 @@ def _refuse_two_ways(given: list[str], variance: float, per_cluster: bool) -> No
 
 def _per_cluster(name: str, value: Any, clusters: int, shape: tuple[int | None, ...]) -> Tensor:
     """Return `value` with one leading dimension, 1 if all clusters share it."""
-    try:
-        shared = np.ndim(value) <= len(shape)
-    except ValueError:  # ragged lists, which `checks.array` refuses with a sentence
-        shared = True
+    shared = checks.axes(value) <= len(shape)
     wanted = shape if shared else (clusters, *shape)
     result = checks.array(name, value, wanted)
     if not result.numel():

@@ -124,35 +124,43 @@ def _numbers(name: str, value: Any) -> np.ndarray[Any, Any]:
 
 
 def class_labels(classes: Any, present: Sequence[int]) -> dict[int, int]:
-    """Give each class of the data its label.
+    """Give each class of the data its label, or its number among the classes to be learnt.
 
     Args:
         classes: `"odd-even"` (even classes -1, odd ones +1), `"halves"` (the first half of the
-            sorted classes -1, the rest +1), or a mapping from classes to ±1; a class that is not in
-            the mapping is left out.
+            sorted classes -1, the rest +1), `"each"` (each is a class of its own), or a mapping
+            from classes to ±1, or to numbers from 0 to O - 1; a class that is not in the mapping is
+            left out.
         present: the classes in the data, increasing.
 
     Returns:
-        Label of each class that is kept, the classes of label -1 first, each label increasing.
+        Label ±1 or number of each class that is kept, the lowest first, each label increasing.
 
     Raises:
-        RangeError: if the rule is unknown, a key is no class of the data, a label is not
-            ±1, or no class is kept.
+        RangeError: if the rule is unknown, a key is no class of the data, the labels are neither
+            ±1 nor 0 to O - 1, or no class is kept.
     """
     if isinstance(classes, Mapping):
         labels = {}
+        values = set(classes.values())
+        numbered = len(values) > 1 and values == set(range(len(values)))
         for key, label in classes.items():
             # The keys of a YAML mapping may come as strings.
             if str(key) not in {str(name) for name in present}:
                 names = ", ".join(str(name) for name in present)
                 raise RangeError(f"`classes` names the class {key!r}; the data have {names}.")
-            if label not in (-1, 1):
-                raise RangeError(f"`classes` gives class {key} the label {label!r}; give -1 or +1.")
+            if label not in (-1, 1) and not numbered:
+                raise RangeError(
+                    f"`classes` gives class {key} the label {label!r}; give -1 or +1, or the "
+                    "numbers from 0 to O - 1, each of them."
+                )
             labels[int(key)] = int(label)
         if not labels:
             raise RangeError("`classes` is empty; give at least one class a label.")
-    elif checks.choice("classes", classes, ("odd-even", "halves")) == "odd-even":
+    elif checks.choice("classes", classes, ("odd-even", "halves", "each")) == "odd-even":
         labels = {name: 1 if name % 2 else -1 for name in present}
+    elif classes == "each":
+        labels = {name: number for number, name in enumerate(present)}
     else:
         half = len(present) // 2
         labels = {name: -1 if i < half else 1 for i, name in enumerate(present)}

@@ -76,24 +76,24 @@ def normals(scale: float, shape: Sequence[int], generator: torch.Generator) -> T
 def settled_weights(
     name: str,
     given: str | ArrayLike,
-    size: int,
+    shape: tuple[int, ...],
     starts: Mapping[str, Callable[[], Tensor]],
 ) -> Tensor:
-    """Return a vector of weights that is given by a word or as numbers.
+    """Return weights that are given by a word or as numbers.
 
     Args:
         name: of the argument, for messages.
         given: one of the words, or the weights.
-        size: how many there must be.
+        shape: that they must have.
         starts: what each word means.
 
     Returns:
-        Shape `(size,)`, float64.
+        Float64, of that shape.
 
     Raises:
         RangeError: if the word is unknown.
-        ShapeError: if there are more weights or fewer.
+        ShapeError: if they have another shape.
     """
     if isinstance(given, str):
         return starts[checks.choice(name, given, tuple(starts))]()
-    return checks.array(name, given, (size,))
+    return checks.array(name, given, shape)

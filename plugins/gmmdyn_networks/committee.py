@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from gmmdyn_networks._settle import (
 
 @final
 class Committee(TwoLayerNetwork):
-    r"""The network $\phi(x) = \sum_k v_k\, g(w_k\cdot x/\sqrt{D} + b_k)$ with `K` hidden units.
+    r"""The network $\phi_o(x) = \sum_k v_{ko}\, g(w_k\cdot x/\sqrt{D} + b_k)$ with `K` units.
 
     Weights are drawn as `init_scale` times standard normals, first layer first, then readout; each
     is replaced by what is given explicitly.
@@ -36,9 +37,12 @@ class Committee(TwoLayerNetwork):
         init: `"random"`, or `"informed"`: unit k starts at the mean of cluster k mod C of `mixture`
             (plus the random part), with a readout of that cluster's label.
         mixture: the mixture that an informed start is informed of.
-        readout: `"random"`, `"ones"`, or the weights themselves, shape `(K,)`.
+        readout: `"random"`, `"ones"`, or the weights themselves, shape `(K,)`, or `(K, O)` for
+            several outputs.
         first_layer: the weights themselves, shape `(K, D)`.
         bias: False for none, True for one that starts at 0, or its values, shape `(K,)`.
+        outputs: number of outputs O, at least 1; not needed with a readout of shape `(K, O)`, and
+            that of the labels of `mixture` if there is one.
         seed: of the random weights.
         dtype: `"float32"` or `"float64"`; the simulation runs in it.
 
@@ -59,6 +63,7 @@ class Committee(TwoLayerNetwork):
         readout: str | ArrayLike = "random",
         first_layer: ArrayLike | None = None,
         bias: bool | ArrayLike = False,
+        outputs: int | None = None,
         seed: int = 0,
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
@@ -73,7 +78,9 @@ class Committee(TwoLayerNetwork):
         dim, hidden = self._sizes(dim, hidden, mixture, given)
         generator = generator_of(seed)
         weights = normals(scale, (hidden, dim), generator)
-        random = normals(scale, (hidden,), generator)
+        heads = self._outputs(outputs, mixture, readout)
+        shape = (hidden,) if heads == 1 else (hidden, heads)
+        random = normals(scale, shape, generator)
         if init == "informed":
             if mixture is None:
                 raise ArgumentError("an informed start needs `mixture`, to know the means.")
@@ -83,10 +90,10 @@ class Committee(TwoLayerNetwork):
         second = settled_weights(
             "readout",
             readout,
-            hidden,
+            shape,
             {
                 "random": lambda: random,
-                "ones": lambda: torch.ones(hidden, dtype=torch.float64),
+                "ones": lambda: torch.ones(shape, dtype=torch.float64),
             },
         )
         self._first_layer = nn.Parameter((weights if given is None else given).to(kind))
@@ -116,6 +123,21 @@ class Committee(TwoLayerNetwork):
             raise ArgumentError(missing)
         return dim, checks.whole("hidden", hidden)
 
+    @staticmethod
+    def _outputs(
+        outputs: int | None, mixture: GaussianMixture | None, readout: str | ArrayLike
+    ) -> int:
+        """Settle O from whatever names it, which must agree."""
+        counts = {} if outputs is None else {"outputs": checks.whole("outputs", outputs)}
+        if mixture is not None:
+            counts["mixture"] = mixture.outputs
+        if not isinstance(readout, str):
+            counts["readout"] = np.shape(readout)[1] if checks.axes(readout) == 2 else 1
+        if len(set(counts.values())) > 1:
+            sizes = " and ".join(f"{count} (`{name}`)" for name, count in counts.items())
+            raise RangeError(f"the number of outputs is given as {sizes}; give one.")
+        return next(iter(counts.values()), 1)
+
     @property
     def activation(self) -> Activation:
         """The nonlinearity."""
@@ -128,7 +150,7 @@ class Committee(TwoLayerNetwork):
 
     @property
     def readout(self) -> Tensor:
-        """Readout weights, shape `(K,)`."""
+        """Readout weights, shape `(K,)`, or `(K, O)` for several outputs."""
         return self._readout
 
     @property

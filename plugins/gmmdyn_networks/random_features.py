@@ -99,7 +99,7 @@ class RandomFeatures(FeatureNetwork):
         weights = settled_weights(
             "readout",
             readout,
-            size,
+            (size,),
             {
                 "zeros": lambda: torch.zeros(size, dtype=torch.float64),
                 "random": lambda: normals(scale, (size,), generator),

@@ -6,8 +6,8 @@ import yaml
 
 from gmmdyn import Comparison, Trajectory, __version__, presets, registry
 from gmmdyn.cli import main
-from gmmdyn.config import Configuration
 from gmmdyn.errors import IncompatibleError
+from gmmdyn.experiment.configuration import Configuration
 
 TINY = [
     "--data_model.dim=50",

@@ -1,8 +1,9 @@
 import pytest
 
 from gmmdyn import presets
-from gmmdyn.config import Configuration
-from gmmdyn.sections import section_options
+from gmmdyn.experiment import Experiment
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.sections import section_options
 
 # What makes each preset small; by default a small D. None: its files may not be there.
 SMALL = {
@@ -30,7 +31,7 @@ def test_a_preset_builds_and_runs(name):
     if smaller is None:  # its files may not be there
         return
     configuration = configuration.updated("data_model", smaller)
-    experiment = configuration.experiment()
+    experiment = Experiment.from_configuration(configuration)
     simulated = experiment.simulate(times=[0, 0.5], replicas=2, test_size=10)
     if "integrator" in section_options("theory", configuration.theory["name"]):
         few = {"integrator": {"name": "sobol", "log2_samples": 5}}

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import gmmdyn as gd
+from gmmdyn.algorithm.losses import LOSSES
 from gmmdyn.errors import ConfigError, GmmdynError
-from gmmdyn.losses import LOSSES
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))

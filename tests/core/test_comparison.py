@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from gmmdyn.comparison import Comparison, compare
+from gmmdyn.comparison.tables import with_error
 from gmmdyn.errors import ArgumentError, IncompatibleError, RangeError, ShapeError
-from gmmdyn.estimate import Estimate
-from gmmdyn.tables import spread, with_error
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.estimate import Estimate
+from gmmdyn.trajectory.times import logarithmic_choice
 
 TIMES = np.array([0.0, 1.0, 10.0, 100.0])
 
@@ -309,7 +310,7 @@ def test_the_table_has_as_many_rows_as_asked_for():
     ],
 )
 def test_times_are_chosen_evenly_on_a_logarithmic_axis(times, count, indices):
-    assert spread(np.array(times, dtype=float), count).tolist() == indices
+    assert logarithmic_choice(np.array(times, dtype=float), count).tolist() == indices
 
 
 @pytest.mark.parametrize(

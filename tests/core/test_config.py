@@ -3,7 +3,6 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.config import Configuration
 from gmmdyn.errors import (
     ArgumentError,
     ConfigError,
@@ -11,6 +10,7 @@ from gmmdyn.errors import (
     RangeError,
     UnknownComponentError,
 )
+from gmmdyn.experiment.configuration import Configuration
 from gmmdyn.interfaces import Activation
 
 TEXT = """
@@ -30,7 +30,7 @@ def load(tmp_path, text):
 
 def test_an_experiment_is_built_as_it_is_written(tmp_path):
     configuration = load(tmp_path, TEXT)
-    experiment = configuration.experiment()
+    experiment = gd.Experiment.from_configuration(configuration)
     assert experiment.data_model.variance == 0.01
     assert experiment.network.dim == 50
     assert experiment.network.activation.spec.name == "erf"
@@ -68,7 +68,7 @@ def test_the_variations_of_an_algorithm_survive_yaml(tmp_path):
 
 def test_an_informed_network_is_told_of_the_mixture_of_the_experiment(tmp_path):
     text = TEXT.replace("hidden: 2", "hidden: 2, init: informed, init_scale: 0")
-    experiment = load(tmp_path, text).experiment()
+    experiment = gd.Experiment.from_configuration(load(tmp_path, text))
     expected = experiment.data_model.means[:2].float()
     assert torch.equal(experiment.network.first_layer.detach(), expected)
     again = gd.Experiment.from_yaml(experiment.to_yaml(tmp_path / "x.yaml"))
@@ -88,8 +88,11 @@ def test_a_resolved_configuration_names_every_default_and_builds_the_same(tmp_pa
     assert resolved.simulation["seed"] == 0
     assert resolved.algorithm["weight_decay"] == 0
     assert resolved.network["hidden"] == 2
-    same = load(tmp_path, resolved.to_yaml()).experiment()
-    assert torch.equal(same.network.first_layer, configuration.experiment().network.first_layer)
+    same = gd.Experiment.from_configuration(load(tmp_path, resolved.to_yaml()))
+    assert torch.equal(
+        same.network.first_layer,
+        gd.Experiment.from_configuration(configuration).network.first_layer,
+    )
 
 
 def test_means_may_be_those_of_another_mixture(tmp_path):
@@ -97,7 +100,7 @@ def test_means_may_be_those_of_another_mixture(tmp_path):
         "{name: xor, dim: 50, variance: 1e-2}",
         "{name: random-covariance, means: {name: xor, dim: 6, rho: 0.3}}",
     )
-    mixture = load(tmp_path, text).experiment().data_model
+    mixture = gd.Experiment.from_configuration(load(tmp_path, text)).data_model
     xor = gd.data_model("xor", dim=6, rho=0.3)
     assert torch.equal(mixture.means, xor.means)
     assert torch.equal(mixture.labels, xor.labels)
@@ -144,7 +147,7 @@ def test_duration_and_times_replace_each_other(tmp_path):
 def test_a_mistake_gets_one_sentence(tmp_path, old, new, error, message):
     assert old in TEXT
     with pytest.raises(error) as caught:
-        load(tmp_path, TEXT.replace(old, new)).experiment()
+        gd.Experiment.from_configuration(load(tmp_path, TEXT.replace(old, new)))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -186,6 +189,8 @@ def test_a_component_without_a_name_cannot_be_written(tmp_path):
 
 def test_a_file_that_cannot_be_written_is_an_output_error(tmp_path):
     (tmp_path / "file").touch()
-    experiment = Configuration.load("xor").updated("data_model", {"dim": 4}).experiment()
+    experiment = gd.Experiment.from_configuration(
+        Configuration.load("xor").updated("data_model", {"dim": 4})
+    )
     with pytest.raises(OutputError):
         experiment.to_yaml(tmp_path / "file" / "x.yaml")

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, ConvergenceError, DataError, RangeError, ShapeError
-from gmmdyn.files import write_netcdf
+from gmmdyn.experiment.configuration import Configuration
 from gmmdyn.fixed_points.symmetry import distance, symmetries
 from gmmdyn.fixed_points.table import table
 from gmmdyn.plot import plot_fixed_points
+from gmmdyn.trajectory.files import write_netcdf
 
 
 def linear(decay=0.05, dim=100, hidden=1):
@@ -176,7 +176,9 @@ def test_the_documented_branch_is_left_for_the_fixed_point_of_a_single_search():
     assert (found["stability"] == "stable").all()
     assert found["branch"].values.tolist() == [0, 0, 1, 1]
     singles = [
-        base.updated("algorithm", {"weight_decay": decay}).experiment().solve("state-evolution")
+        gd.Experiment.from_configuration(base.updated("algorithm", {"weight_decay": decay})).solve(
+            "state-evolution"
+        )
         for decay in decays
     ]
     np.testing.assert_allclose(found["pmse"], [each.pmse[0] for each in singles], rtol=2e-4)

@@ -15,10 +15,10 @@ import pytest
 
 import gmmdyn as gd
 from gmmdyn.errors import ConvergenceError
-from gmmdyn.files import write_netcdf
 from gmmdyn.fixed_points.table import table
 from gmmdyn.interfaces import Theory
 from gmmdyn.plot import plot_fixed_points
+from gmmdyn.trajectory.files import write_netcdf
 
 CRITICAL = 0.1
 

@@ -10,7 +10,7 @@ import torch
 from scipy.special import ndtr
 
 import gmmdyn as gd
-from gmmdyn.linear_classifier import best_linear_classifier
+from gmmdyn.gaussian.linear_classifier import best_linear_classifier
 
 
 def phi(x):

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn import bayes
-from gmmdyn.metadata import Metadata
+from gmmdyn.gaussian import bayes
+from gmmdyn.trajectory.metadata import Metadata
 
 
 def test_a_value_is_computed_when_it_is_read_and_only_once():

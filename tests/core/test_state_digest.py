@@ -16,8 +16,8 @@ import torch
 
 import gmmdyn as gd
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.plain_values import describe, plain
-from gmmdyn.state_digest import state_digest
+from gmmdyn.experiment.plain_values import describe, plain
+from gmmdyn.experiment.state_digest import state_digest
 
 
 class Teacher(gd.DataModel):
@@ -158,7 +158,7 @@ def test_a_digest_is_the_same_in_every_process():
     """Hashes of strings, and with them the order of sets, differ between processes."""
     code = (
         "from core.test_state_digest import values\n"
-        "from gmmdyn.state_digest import state_digest\n"
+        "from gmmdyn.experiment.state_digest import state_digest\n"
         "print([state_digest(value) for value in values()])"
     )
     path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])

@@ -22,7 +22,7 @@ import torch
 from scipy.optimize import brentq, fsolve
 
 import gmmdyn as gd
-from gmmdyn.config import Configuration
+from gmmdyn.experiment.configuration import Configuration
 
 RATE = 0.1  # eta
 

@@ -8,8 +8,8 @@ import pytest
 
 import gmmdyn as gd
 from gmmdyn import registry
+from gmmdyn.algorithm.losses import LOSSES, Loss
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.losses import LOSSES, Loss
 from gmmdyn.training.engines import ENGINES
 
 THEORIES = registry.available("theory")

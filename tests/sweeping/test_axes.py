@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gmmdyn.config import Configuration
 from gmmdyn.errors import ConfigError, RangeError
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.yaml_text import read_yaml
 from gmmdyn.sweeping import read_axis
 from gmmdyn.sweeping.axes import full_name
-from gmmdyn.yaml_text import read_yaml
 
 
 @pytest.mark.parametrize(

@@ -216,11 +216,10 @@ def test_simulations_on_a_gpu_are_tasks_of_many_points(monkeypatch, tmp_path):
 
 
 def test_what_no_chain_simulates_is_a_task_for_each_point():
-    from gmmdyn.config import Configuration
     from gmmdyn.sweeping.points import Point, side_by_side
 
     def size(**simulation):
-        job = Configuration.describing(experiment()).updated("simulation", simulation)
+        job = experiment().configuration().updated("simulation", simulation)
         return side_by_side([Point((0,), job.to_mapping())], 1000)
 
     assert size(times=[0, 1], replicas=10) == 100

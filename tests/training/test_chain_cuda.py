@@ -14,8 +14,8 @@ from numba import njit
 from scipy import stats
 
 import gmmdyn as gd
+from gmmdyn.algorithm.losses import LOSSES
 from gmmdyn.errors import IncompatibleError
-from gmmdyn.losses import LOSSES
 from gmmdyn.training import ChainEngine, Segment
 from gmmdyn.training.chain import launches
 from gmmdyn.training.chain.cpu import Noise, mover

@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 
 import gmmdyn as gd
+from gmmdyn.algorithm.losses import LOSSES
 from gmmdyn.errors import (
     ArgumentError,
     ConfigError,
@@ -21,7 +22,6 @@ from gmmdyn.errors import (
     OutputError,
     RangeError,
 )
-from gmmdyn.losses import LOSSES
 from gmmdyn.training import DenseEngine, OnlineLearning, Recorder, Segment
 from gmmdyn.training.evaluation import errors_from_fields, errors_from_inputs
 

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import IncompatibleError
 from gmmdyn.interfaces import DataModel, IsotropicMixture, Network, TwoLayerNetwork
-from gmmdyn.order_parameters import OrderParameters
 from gmmdyn.training.chain.coordinates import coordinates_of
 from gmmdyn.training.chain.cpu import Noise, draw_noise, mover
 from gmmdyn.training.chain.launches import advance_chains, keys_of
@@ -31,6 +30,7 @@ from gmmdyn.training.engine import Engine, Observer, nothing
 from gmmdyn.training.evaluation import measure_order_parameters
 from gmmdyn.training.stream import SAMPLES, TEST_SET, Segment, stream_seed
 from gmmdyn.training.threads import one_torch_thread, run_in_threads
+from gmmdyn.trajectory.order_parameters import OrderParameters
 
 # Updates in a block: the cost of a Lightning step vanishes in it.
 _BLOCK = 65536

@@ -20,8 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gmmdyn.algorithm.losses import Loss
 from gmmdyn.interfaces import Activation
-from gmmdyn.losses import Loss
 
 
 class Chunk(NamedTuple):

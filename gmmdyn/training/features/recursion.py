@@ -21,7 +21,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmmdyn.losses import Loss
+from gmmdyn.algorithm.losses import Loss
 
 
 class Propagators(NamedTuple):

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gmmdyn import checks
+from gmmdyn.comparison import tables
+from gmmdyn.comparison.same_experiment import check_same_experiment, check_source
 from gmmdyn.errors import IncompatibleError, RangeError, ShapeError
-from gmmdyn.estimate import Estimate
-from gmmdyn.same_experiment import check_same_experiment, check_source
-from gmmdyn.times import interpolated, span
 from gmmdyn.trajectory import CURVES, Trajectory
+from gmmdyn.trajectory.estimate import Estimate
+from gmmdyn.trajectory.times import interpolated, logarithmic_choice, span
 
 if TYPE_CHECKING:
     from gmmdyn.plot import Figure
@@ -214,9 +216,42 @@ class Comparison:
         Raises:
             RangeError: if `rows` is too small.
         """
-        from gmmdyn.tables import comparison_table
+        times = self.times
+        shown = logarithmic_choice(times, checks.whole("rows", rows, at_least=2))
+        columns = [["t", *(f"{t:.4g}" for t in times[shown])]]
+        for name in ("pmse", "classification_error"):
+            if name not in self.names:
+                continue
+            mean, error = (x[shown] for x in self.simulation(name))
+            theory = scores = None
+            if self.predicted is not None:
+                theory, scores = self.theory(name)[0][shown], self.z_scores(name)[shown]
+            label = name.removeprefix("classification_")
+            columns += tables.scored_columns(label, (mean, error), theory, scores)
+        return "\n".join([*tables.aligned(columns), "", *self._notes()])
 
-        return comparison_table(self, rows)
+    def _notes(self) -> list[str]:
+        """Return what stands below the table."""
+        notes = []
+        if self.bayes_error is not None:
+            notes.append(f"Bayes error: {tables.with_error(*self.bayes_error)}")
+        if self.predicted is None:
+            return [*notes, "There is no prediction to compare with."]
+        replicas = self.simulated.replicas
+        times = {name: self.worst(name)[0] for name in self.names}
+        if all(np.isnan(time) for time in times.values()) and replicas in (None, 1):
+            return [*notes, "z is unknown: a standard error takes at least 2 replicas."]
+        dim = self.simulated.metadata.get("dim")
+        order = "1/D" if dim is None else f"1/D = 1/{dim}"
+        return [
+            *notes,
+            *(
+                tables.largest_score(name, time, self.z_scores(name), replicas)
+                for name, time in times.items()
+            ),
+            "z = (simulation - theory) / standard error. It counts statistical error only;",
+            f"deviations of order {order} are expected beside it.",
+        ]
 
     def plot(self, path: str | Path | None = None, time_unit: str = "t") -> Figure:
         """Draw both errors against time.

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, cast
+from itertools import combinations, pairwise
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import brentq
 from scipy.special import ndtr
+from torch import Tensor
 
 from gmmdyn import checks
-from gmmdyn.estimate import Estimate
-
-if TYPE_CHECKING:
-    from gmmdyn.interfaces.data_model import GaussianMixture, IsotropicMixture
+from gmmdyn.trajectory.estimate import Estimate
 
 Array = npt.NDArray[np.float64]
 
@@ -29,25 +27,58 @@ _COINCIDENT = 1e-9
 _MAX_DRAWN, _MAX_PRODUCTS = 2e7, 5e10
 
 
+class Mixture(Protocol):
+    """What a Bayes error depends on; every `GaussianMixture` has it."""
+
+    @property
+    def dim(self) -> int:
+        """The input dimension `D`."""
+        ...
+
+    @property
+    def means(self) -> Tensor:
+        r"""$\mu_\alpha$, shape `(C, D)`; inputs are centred on $\mu_\alpha/\sqrt{D}$."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """Shape `(C,)`, or `(C, O)`."""
+        ...
+
+    @property
+    def priors(self) -> Tensor:
+        """Shape `(C,)`."""
+        ...
+
+    @property
+    def covariance_structure(self) -> str:
+        """`"isotropic"` if the noise is the same in all directions and clusters."""
+        ...
+
+    def covariance_product(self, vectors: Tensor) -> Tensor:
+        """Multiply vectors `(n, D)` by each covariance: shape `(C or 1, n, D)`."""
+        ...
+
+
 class _Sites(NamedTuple):
     """Distinct centres in coordinates where the noise is standard normal.
 
     Attributes:
         positions: shape `(S, r)`.
-        weights: probability of each label (-1, then +1) at each centre, shape `(S, 2)`.
+        weights: probability of each class at each centre, shape `(S, O)`.
     """
 
     positions: Array
     weights: Array
 
 
-def bayes_error(mixture: GaussianMixture, samples: int, seed: int) -> Estimate:
+def bayes_error(mixture: Mixture, classes: Tensor, samples: int, seed: int) -> Estimate:
     r"""Return the lowest classification error that any classifier can reach.
 
     With one covariance for all clusters only the span of the whitened mean differences matters,
     at most `C - 1` dimensions: exact if they are collinear (any priors) and for the symmetric XOR,
     where it is $2q(1-q)$ with $q = \Phi(-|u|/\sqrt{2})$ for whitened means $\pm u$ and $\pm w$.
-    Otherwise it is $E[\min_y P(y|x)]$ over points drawn from each cluster in proportion to its
+    Otherwise it is $E[1 - \max_y P(y|x)]$ over points drawn from each cluster in proportion to its
     prior. Where one shared covariance is singular, clusters that differ along its null space are
     told apart with certainty.
 
@@ -57,6 +88,7 @@ def bayes_error(mixture: GaussianMixture, samples: int, seed: int) -> Estimate:
 
     Args:
         mixture: the mixture.
+        classes: of its clusters, whole numbers from 0, shape `(C,)`.
         samples: how many points to draw where there is no closed form, at least 1.
         seed: of those points, at least 0.
 
@@ -70,8 +102,12 @@ def bayes_error(mixture: GaussianMixture, samples: int, seed: int) -> Estimate:
     rng = np.random.default_rng(checks.whole("seed", seed, at_least=0))
     priors = _numpy(mixture.priors)
     alive = priors > 0
-    weights = np.where(_numpy(mixture.labels)[:, None] > 0, [0.0, 1.0], [1.0, 0.0])
-    weights = (priors[:, None] * weights)[alive]
+    numbers = classes.cpu().numpy()
+    weights = priors[:, None] * np.eye(max(2, int(numbers.max()) + 1))[numbers]
+    weights = weights[alive]
+    # A class that never comes makes no difference, but there are always two.
+    rarest_first = np.argsort(weights.any(axis=0), kind="stable")
+    weights = weights[:, np.sort(rarest_first[-max(2, int(weights.any(axis=0).sum())) :])]
     centres = _numpy(mixture.means)[alive] / math.sqrt(mixture.dim)
     # Any origin will do; one among the clusters keeps the digits of small differences.
     centres = centres - centres[0]
@@ -80,7 +116,8 @@ def bayes_error(mixture: GaussianMixture, samples: int, seed: int) -> Estimate:
     tolerance = max(_COINCIDENT, 100 * precision)
     spread = float(np.linalg.norm(centres, axis=1).max())
     if mixture.covariance_structure == "isotropic":
-        variance = float(cast("IsotropicMixture", mixture).variance)
+        unit = torch.eye(1, mixture.dim, dtype=torch.float64, device=mixture.means.device)
+        variance = float(mixture.covariance_product(unit)[0, 0, 0])
         none = np.zeros((len(centres), 0))
         certain, whitened = (
             (none, centres / math.sqrt(variance)) if variance > 0 else (centres, none)
@@ -126,7 +163,7 @@ def _coincident(points: Array, tolerance: float) -> npt.NDArray[np.int64]:
 def _shared_covariance(
     whitened: Array, weights: Array, samples: int, rng: np.random.Generator
 ) -> Estimate:
-    """Error of clusters with unit noise; `weights` `(C, 2)` need not sum to one."""
+    """Error of clusters with unit noise; `weights` `(C, O)` need not sum to one."""
     centred = whitened - whitened.mean(axis=0)
     tolerance = _COINCIDENT + 1e-13 * float(np.abs(centred).max(initial=0.0))
     left, size, _ = np.linalg.svd(centred, full_matrices=False)
@@ -134,12 +171,12 @@ def _shared_covariance(
 
     group = _coincident(positions, tolerance)
     first, site = np.unique(group, return_inverse=True)
-    merged = np.zeros((len(first), 2))
+    merged = np.zeros((len(first), weights.shape[1]))
     np.add.at(merged, site, weights)
     sites = _Sites(positions[first], merged)
 
     if len(first) == 1:
-        return Estimate(float(merged.min()))
+        return Estimate(float(_all_but_largest(merged)[0]))
     if positions.shape[1] == 1:
         return Estimate(_collinear(sites))
     if (radius := _symmetric_xor(sites, tolerance)) is not None:
@@ -150,6 +187,8 @@ def _shared_covariance(
 
 def _collinear(sites: _Sites) -> float:
     """Exact error of centres on a line: normal tails between the decision boundaries."""
+    if sites.weights.shape[1] > 2:
+        return _collinear_classes(sites)
     order = np.argsort(sites.positions[:, 0])
     position, weights = sites.positions[order, 0], sites.weights[order]
     excess = weights[:, 1] - weights[:, 0]
@@ -167,6 +206,29 @@ def _collinear(sites: _Sites) -> float:
         tail = np.where(below > 0, ndtr(-below) - ndtr(-above), ndtr(above) - ndtr(below))
         error += float(tail @ weights[:, 0 if label > 0 else 1])
         label = -label
+    return error
+
+
+def _collinear_classes(sites: _Sites) -> float:
+    """Exact error of several classes on a line: two of them change places at any boundary."""
+    order = np.argsort(sites.positions[:, 0])
+    position, weights = sites.positions[order, 0], sites.weights[order]
+    found: list[float] = []
+    for one, two in combinations(weights.T, 2):
+        excess = two - one
+        kept = excess != 0
+        log_size = np.log(np.abs(excess[kept])) - position[kept] ** 2 / 2
+        found += _sign_changes(position[kept], np.sign(excess[kept]), log_size)
+    bounds = np.array([-np.inf, *sorted(found), np.inf])
+    error = 0.0
+    for low, high in pairwise(bounds):
+        below, above = low - position, high - position
+        tail = np.where(below > 0, ndtr(-below) - ndtr(-above), ndtr(above) - ndtr(below))
+        # Any point inside tells who is the likeliest; the ends of the line are infinitely far.
+        inside = (max(low, bounds[1] - 1) + min(high, bounds[-2] + 1)) / 2
+        log_density = position * inside - position**2 / 2
+        likelihood = np.exp(log_density - log_density.max()) @ weights
+        error += float(tail @ np.delete(weights, likelihood.argmax(), axis=1).sum(axis=1))
     return error
 
 
@@ -218,7 +280,8 @@ def _symmetric_xor(sites: _Sites, tolerance: float) -> float | None:
     """
     weight = float(sites.weights.max())
     positive = sites.weights[:, 1] > 0
-    if len(positive) != 4 or positive.sum() != 2 or sites.positions.shape[1] != 2:
+    shapes = (4, 2), (4, 2)  # of positions, weights
+    if (sites.positions.shape, sites.weights.shape) != shapes or positive.sum() != 2:
         return None
     if np.abs(sites.weights.sum(axis=1) - weight).max() > 1e-12 * weight or (
         np.count_nonzero(sites.weights) != 4
@@ -231,11 +294,20 @@ def _symmetric_xor(sites: _Sites, tolerance: float) -> float | None:
     return radius if np.abs(off).max() <= max(tolerance, 1e-9 * radius) else None
 
 
+def _all_but_largest(joint: Array) -> Array:
+    """Add all entries but the largest of each row: no digits are lost where it is nearly all."""
+    if joint.shape[1] == 2:
+        smaller: Array = joint.min(axis=1)
+        return smaller
+    total: Array = np.sort(joint, axis=1)[:, :-1].sum(axis=1)
+    return total
+
+
 def _smaller_posterior(log_density: Array, weights: Array) -> Array:
-    """Return min over y of P(y|x), shape `(n,)`, from log densities `(n, S)`."""
+    """Return 1 - max over y of P(y|x), shape `(n,)`, from log densities `(n, S)`."""
     density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
-    joint = density @ weights  # (n, 2)
-    result: Array = joint.min(axis=1) / joint.sum(axis=1)
+    joint = density @ weights  # (n, O)
+    result: Array = _all_but_largest(joint) / joint.sum(axis=1)
     return result
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gmmdyn import registry
 from gmmdyn.interfaces import Activation, DataModel, Integrator, Network, Theory
+from gmmdyn.registry.plugins import build
 
 
 def activation(name: str, **options: Any) -> Activation:
@@ -22,7 +22,7 @@ def activation(name: str, **options: Any) -> Activation:
         UnknownComponentError: if no plugin registers the name.
         ArgumentError: if a keyword is unknown or missing.
     """
-    built: Activation = registry.build("activation", name, options)
+    built: Activation = build("activation", name, options)
     return built
 
 
@@ -40,7 +40,7 @@ def data_model(name: str, **options: Any) -> DataModel:
         UnknownComponentError: if no plugin registers the name.
         ArgumentError: if a keyword is unknown or missing.
     """
-    built: DataModel = registry.build("data_model", name, options)
+    built: DataModel = build("data_model", name, options)
     return built
 
 
@@ -58,7 +58,7 @@ def network(name: str, **options: Any) -> Network:
         UnknownComponentError: if no plugin registers the name.
         ArgumentError: if a keyword is unknown or missing.
     """
-    built: Network = registry.build("network", name, options)
+    built: Network = build("network", name, options)
     return built
 
 
@@ -76,7 +76,7 @@ def integrator(name: str, **options: Any) -> Integrator:
         UnknownComponentError: if no plugin registers the name.
         ArgumentError: if a keyword is unknown or missing.
     """
-    built: Integrator = registry.build("integrator", name, options)
+    built: Integrator = build("integrator", name, options)
     return built
 
 
@@ -94,5 +94,5 @@ def theory(name: str, **options: Any) -> Theory:
         UnknownComponentError: if no plugin registers the name.
         ArgumentError: if a keyword is unknown or missing.
     """
-    built: Theory = registry.build("theory", name, options)
+    built: Theory = build("theory", name, options)
     return built

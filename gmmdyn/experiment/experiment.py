@@ -13,15 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from gmmdyn import components
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ArgumentError, ConvergenceError, ShapeError
+from gmmdyn.experiment.configuration import Configuration
+from gmmdyn.experiment.plain_values import describe, plain
+from gmmdyn.experiment.sections import takes_section
 from gmmdyn.interfaces import DataModel, GaussianMixture, Network, Theory
-from gmmdyn.metadata import Metadata
-from gmmdyn.order_parameters import OrderParameters
-from gmmdyn.plain_values import describe, plain
-from gmmdyn.times import settle_times
+from gmmdyn.registry import components
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.files import write_text
+from gmmdyn.trajectory.metadata import Metadata
+from gmmdyn.trajectory.order_parameters import OrderParameters
+from gmmdyn.trajectory.times import settle_times
 
 # A projection of ten million numbers would make every trajectory a file of hundreds of megabytes.
 _MOST_NUMBERS = 100_000
@@ -37,7 +40,8 @@ class Experiment:
         algorithm: how it learns.
 
     Raises:
-        ShapeError: if data model and network have different input dimensions.
+        ShapeError: if data model and network have different input dimensions, or different
+            numbers of outputs.
     """
 
     data_model: DataModel
@@ -60,7 +64,14 @@ class Experiment:
                 f"the network has input dimension {self.network.dim} but the data model has "
                 f"{self.data_model.dim}; give both the same `dim`."
             )
+        mixture = self.data_model
+        if isinstance(mixture, GaussianMixture) and mixture.outputs != self.network.outputs:
+            raise ShapeError(
+                f"the network has {_outputs(self.network.outputs)} but the labels of the mixture "
+                f"are of {_outputs(mixture.outputs)}; give the network `outputs={mixture.outputs}`."
+            )
 
+    @takes_section("simulation")
     def simulate(
         self,
         duration: float | None = None,
@@ -110,7 +121,7 @@ class Experiment:
 
         with self._partial_described():
             trajectory = simulate(
-                self,
+                (self.data_model, self.network, self.algorithm),
                 settle_times(duration, times, self.data_model.dim),
                 replicas=replicas,
                 seed=seed,
@@ -209,7 +220,7 @@ class Experiment:
         }
         later: dict[str, Callable[[], Any]] = {}
         mixture = self.data_model
-        if isinstance(mixture, GaussianMixture):
+        if isinstance(mixture, GaussianMixture) and mixture.cluster_classes is not None:
             # It can take longer than to solve, and only figures, tables and files have it.
             later["bayes_error"] = partial(_bayes_error, mixture)
         return replace(trajectory, metadata=Metadata({**trajectory.metadata, **about}, later))
@@ -229,9 +240,31 @@ class Experiment:
             ConfigError: if there is no such preset or file, or it does not describe an experiment.
             GmmdynError: if a name or option is unknown, or a value out of range.
         """
-        from gmmdyn.config import Configuration
+        return cls.from_configuration(Configuration.load(source))
 
-        return Configuration.load(source).experiment()
+    @classmethod
+    def from_configuration(cls, configuration: Configuration) -> Experiment:
+        """Build the experiment of a configuration.
+
+        Args:
+            configuration: the experiment in plain values.
+
+        Returns:
+            The experiment.
+
+        Raises:
+            GmmdynError: if a name or option is unknown, or a value out of range.
+        """
+        return cls(*configuration.components())
+
+    def configuration(self) -> Configuration:
+        """Return the experiment as a configuration, which builds it again.
+
+        Raises:
+            ConfigError: if a part was made without the registry, so that it has no name, or the
+                algorithm is of a subclass.
+        """
+        return Configuration.describing(self.data_model, self.network, self.algorithm)
 
     def to_yaml(self, path: str | Path) -> Path:
         """Write a YAML file that builds the experiment again.
@@ -246,10 +279,7 @@ class Experiment:
             ConfigError: if a part was made without the registry, so that it has no name.
             OutputError: if the file cannot be written.
         """
-        from gmmdyn.config import Configuration
-        from gmmdyn.files import write_text
-
-        return write_text(Path(path), Configuration.describing(self).to_yaml())
+        return write_text(Path(path), self.configuration().to_yaml())
 
     def description(self) -> dict[str, Any]:
         """Return the experiment as plain values, as in a configuration file.
@@ -265,6 +295,10 @@ class Experiment:
             "network": describe(self.network, _MOST_NUMBERS),
             "algorithm": plain(asdict(self.algorithm)),
         }
+
+
+def _outputs(count: int) -> str:
+    return "1 output" if count == 1 else f"{count} outputs"
 
 
 def _bayes_error(mixture: GaussianMixture) -> dict[str, float]:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from gmmdyn.errors import ConvergenceError, GmmdynError
-from gmmdyn.experiment import Experiment, build_theory
+from gmmdyn.experiment.experiment import Experiment, build_theory
 from gmmdyn.interfaces import Theory
-from gmmdyn.order_parameters import OrderParameters
-from gmmdyn.times import settle_times
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.order_parameters import OrderParameters
+from gmmdyn.trajectory.times import settle_times
 
 
 def solve_many(
@@ -113,7 +113,7 @@ def simulate_many(
     from gmmdyn.training.simulate_many import simulate_many as run
 
     found = run(
-        experiments,
+        [(one.data_model, one.network, one.algorithm) for one in experiments],
         lambda dim: settle_times(duration, times, dim),
         replicas=replicas,
         seed=seed,

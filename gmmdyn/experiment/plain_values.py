@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from gmmdyn.experiment.state_digest import state_digest
 from gmmdyn.interfaces import Component
-from gmmdyn.state_digest import state_digest
 
 
 def describe(component: Any, most: float = math.inf) -> dict[str, Any]:

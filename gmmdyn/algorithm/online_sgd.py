@@ -9,9 +9,9 @@ from typing import final
 import numpy as np
 
 from gmmdyn import checks
+from gmmdyn.algorithm.losses import LOSSES, Loss
+from gmmdyn.algorithm.schedule import Schedule
 from gmmdyn.errors import RangeError
-from gmmdyn.losses import LOSSES, Loss
-from gmmdyn.schedule import Schedule
 
 # Variations of plain SGD by name: what each is called, and what to do where it is not described.
 # Another loss is the variation `loss=NAME`.

@@ -111,3 +111,23 @@ def interpolated(known: np.ndarray, values: np.ndarray, times: np.ndarray) -> np
     with np.errstate(invalid="ignore"):  # a curve that diverged
         between = (1 - weight) * before + weight * after
     return np.where(weight == 0, before, np.where(weight == 1, after, between))
+
+
+def logarithmic_choice(times: np.ndarray, count: int) -> np.ndarray:
+    """Choose among times, evenly on a logarithmic axis.
+
+    Args:
+        times: finite and not decreasing, shape `(T,)`.
+        count: how many to choose at most, at least 2.
+
+    Returns:
+        Indices, increasing, of the first and the last time and of some between.
+    """
+    positive = np.flatnonzero(times > 0)
+    if times.size <= count or positive.size == 0:
+        return np.arange(min(times.size, count))
+    first = [0] if times[0] <= 0 else []
+    logs = np.log(times[positive])
+    targets = np.linspace(logs[-1], logs[0], count - len(first))  # one target is the last time
+    nearest = positive[np.abs(logs[:, None] - targets).argmin(axis=0)]
+    return np.unique([*first, *nearest])

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from gmmdyn import checks
 from gmmdyn.errors import RangeError
-from gmmdyn.times import TIME
-from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.times import TIME
+from gmmdyn.trajectory.trajectory import Trajectory
 
 # The unit and the power of D that t is multiplied by; the label of the axis.
 TIME_UNITS: Mapping[str, tuple[float, str]] = {

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gmmdyn.errors import DataError
-from gmmdyn.files import write_text
 from gmmdyn.trajectory import Trajectory
+from gmmdyn.trajectory.files import write_text
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
@@ -70,7 +70,7 @@ def write_report(run: str | Path, table: str) -> Path:
 
 
 def _title(folder: Path, configuration: str) -> str:
-    from gmmdyn.yaml_text import read_yaml
+    from gmmdyn.experiment.yaml_text import read_yaml
 
     values = read_yaml(configuration, f"`{folder / 'config.yaml'}`")
     sections = values if isinstance(values, Mapping) else {}

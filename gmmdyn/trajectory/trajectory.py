@@ -13,9 +13,9 @@ import torch
 
 from gmmdyn import checks
 from gmmdyn.errors import DataError, RangeError, ShapeError, UnknownCurveError
-from gmmdyn.estimate import Estimate
-from gmmdyn.order_parameters import OrderParameters
-from gmmdyn.times import TIME, span
+from gmmdyn.trajectory.estimate import Estimate
+from gmmdyn.trajectory.order_parameters import OrderParameters
+from gmmdyn.trajectory.times import TIME, span
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -298,7 +298,7 @@ class Trajectory:
         Raises:
             OutputError: if it cannot be written.
         """
-        from gmmdyn.files import write_netcdf
+        from gmmdyn.trajectory.files import write_netcdf
 
         return write_netcdf(Path(path), self.to_xarray())
 
@@ -315,7 +315,7 @@ class Trajectory:
         Raises:
             DataError: if there is no such file or it is not one of ours.
         """
-        from gmmdyn.files import read_netcdf
+        from gmmdyn.trajectory.files import read_netcdf
 
         dataset = read_netcdf(Path(path), "curves of a trajectory")
         names = [str(name) for name in dataset.data_vars]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 from scipy.special import ndtr
 
-if TYPE_CHECKING:
-    from gmmdyn.interfaces.data_model import GaussianMixture
+from gmmdyn.errors import IncompatibleError
+from gmmdyn.gaussian.bayes import Mixture
 
 Array = np.ndarray
 
@@ -31,9 +31,7 @@ class LinearClassifier(NamedTuple):
     error: float
 
 
-def best_linear_classifier(
-    mixture: GaussianMixture, starts: int = 20, seed: int = 0
-) -> LinearClassifier:
+def best_linear_classifier(mixture: Mixture, starts: int = 20, seed: int = 0) -> LinearClassifier:
     r"""Find the linear classifier of the lowest error.
 
     Its error is $\sum_\alpha p_\alpha \Phi(-y_\alpha (u\cdot m_\alpha - \theta)/s_\alpha)$ with
@@ -52,7 +50,15 @@ def best_linear_classifier(
 
     Returns:
         The best classifier found.
+
+    Raises:
+        IncompatibleError: if the labels are not -1 and +1.
     """
+    if mixture.labels.ndim == 2:
+        raise IncompatibleError(
+            "the best linear classifier is that of two classes, with labels -1 and +1 of shape "
+            f"(C,); here `labels` has shape {tuple(mixture.labels.shape)}."
+        )
     means = mixture.means.detach().cpu().double().numpy() / math.sqrt(mixture.dim)
     labels, priors = (x.detach().cpu().double().numpy() for x in (mixture.labels, mixture.priors))
     if mixture.covariance_structure == "isotropic":

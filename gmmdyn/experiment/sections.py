@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from gmmdyn import registry
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ConfigError
-from gmmdyn.experiment import Experiment
 from gmmdyn.interfaces import Component, GaussianMixture
-from gmmdyn.time_units import Figures
+from gmmdyn.trajectory.time_units import Figures
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 SECTIONS = ("data_model", "network", "algorithm", "simulation", "theory", "figures")
 COMPONENTS: tuple[registry.Kind, ...] = ("data_model", "network", "theory")
-# What takes the options of the other sections.
-PLAIN_SECTIONS: Mapping[str, Callable[..., Any]] = {
-    "algorithm": OnlineSGD,
-    "simulation": Experiment.simulate,
-    "figures": Figures,
-}
+# What takes the options of the other sections; `simulation` comes with `Experiment.simulate`.
+PLAIN_SECTIONS: dict[str, Callable[..., Any]] = {"algorithm": OnlineSGD, "figures": Figures}
 # Where an option of this name is a mapping with a `name`, a component of this kind is meant.
 _NESTED: Mapping[str, registry.Kind] = {
     **{kind: kind for kind in registry.KINDS},
     "mixture": "data_model",
 }
+
+
+def takes_section(section: str) -> Callable[[Function], Function]:
+    """Return a decorator for the function that takes the options of a section.
+
+    Args:
+        section: one of `SECTIONS`.
+
+    Returns:
+        The decorator, which leaves the function as it is.
+    """
+
+    def take(function: Function) -> Function:
+        PLAIN_SECTIONS[section] = function
+        return function
+
+    return take
 
 
 def component_class(section: str, name: str) -> type[Component]:
@@ -94,5 +108,7 @@ def _with_means_of(options: dict[str, Any]) -> dict[str, Any]:
     geometry = component("data_model", options["means"])
     if not isinstance(geometry, GaussianMixture):
         raise ConfigError(f"`means` names `{options['means']['name']}`, which is no mixture.")
-    own = {"labels": geometry.labels, "priors": geometry.priors}
+    own = {"priors": geometry.priors}
+    if "classes" not in options:
+        own["labels"] = geometry.labels
     return {**own, **options, "means": geometry.means}

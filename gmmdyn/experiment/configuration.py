@@ -10,12 +10,17 @@ from typing import Any
 from gmmdyn import checks, presets, registry
 from gmmdyn.algorithm import OnlineSGD
 from gmmdyn.errors import ArgumentError, ConfigError
-from gmmdyn.experiment import Experiment
-from gmmdyn.interfaces import Component, Theory
-from gmmdyn.plain_values import plain
-from gmmdyn.sections import COMPONENTS, SECTIONS, component, component_class, section_options
-from gmmdyn.time_units import Figures
-from gmmdyn.yaml_text import read_yaml, write_yaml
+from gmmdyn.experiment.plain_values import plain
+from gmmdyn.experiment.sections import (
+    COMPONENTS,
+    SECTIONS,
+    component,
+    component_class,
+    section_options,
+)
+from gmmdyn.experiment.yaml_text import read_yaml, write_yaml
+from gmmdyn.interfaces import Component, DataModel, GaussianMixture, Network, Theory
+from gmmdyn.trajectory.time_units import Figures
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,9 @@ class Configuration:
 
     An option that is a component may be a name, or a mapping with a `name` and its options. The
     `means` of a data model may be a mapping as well: then means, and by default labels and priors,
-    are those of that mixture. The network gets the `dim` of the data model, and one that is
-    informed of the mixture or centred on it its `mixture`, unless they are given.
+    are those of that mixture. The network gets the `dim` and the number of outputs of the data
+    model, and one that is informed of the mixture or centred on it its `mixture`, unless they are
+    given.
 
     Attributes:
         data_model: `name` and options of the data model.
@@ -129,11 +135,15 @@ class Configuration:
         return cls.from_mapping(read_yaml(text, where), where)
 
     @classmethod
-    def describing(cls, experiment: Experiment) -> Configuration:
+    def describing(
+        cls, data_model: DataModel, network: Network, algorithm: OnlineSGD
+    ) -> Configuration:
         """Describe an experiment that was built by names.
 
         Args:
-            experiment: the experiment.
+            data_model: where samples come from.
+            network: at its initial weights.
+            algorithm: how it learns.
 
         Returns:
             A configuration that builds it again.
@@ -142,24 +152,24 @@ class Configuration:
             ConfigError: if a part was made without the registry, so that it has no name, or the
                 algorithm is of a subclass.
         """
-        algorithm = type(experiment.algorithm)
-        if algorithm is not OnlineSGD:
+        if type(algorithm) is not OnlineSGD:
             raise ConfigError(
-                f"`algorithm` is a {algorithm.__name__}, which YAML cannot name; take OnlineSGD."
+                f"`algorithm` is a {type(algorithm).__name__}, which YAML cannot name; take "
+                "OnlineSGD."
             )
         described: dict[str, dict[str, Any]] = {}
-        for section in ("data_model", "network"):
-            part: Component = getattr(experiment, section)
-            _must_have_name(section, part)
-            assert part.spec is not None
-            options = dict(part.spec.options)
+        components: dict[str, Component] = {"data_model": data_model, "network": network}
+        for section, one in components.items():
+            _must_have_name(section, one)
+            assert one.spec is not None
+            options = dict(one.spec.options)
             # An informed network gets the mixture of the experiment without being told.
-            if options.get("mixture") is experiment.data_model:
+            if options.get("mixture") is data_model:
                 del options["mixture"]
             for key, value in options.items():
                 _must_have_name(f"{section}.{key}", value)
-            described[section] = {"name": part.spec.name, **plain(options)}
-        return cls(**described, algorithm=asdict(experiment.algorithm))
+            described[section] = {"name": one.spec.name, **plain(options)}
+        return cls(**described, algorithm=asdict(algorithm))
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values, which `from_mapping` takes."""
@@ -219,28 +229,31 @@ class Configuration:
                 filled[section] = {**name, **defaults, **values}
         return replace(self, **filled)
 
-    def experiment(self) -> Experiment:
-        """Build the experiment.
+    def components(self) -> tuple[DataModel, Network, OnlineSGD]:
+        """Build what an experiment is made of; `Experiment.from_configuration` puts it together.
 
         Returns:
-            The experiment.
+            Data model, network and algorithm.
 
         Raises:
             GmmdynError: if a name or option is unknown, or a value out of range.
         """
-        data_model = component("data_model", self.data_model)
+        data_model: DataModel = component("data_model", self.data_model)
         options = dict(self.network)
         known = registry.options_of(registry.get("network", options["name"]))
         if "dim" in known:
             options.setdefault("dim", data_model.dim)
+        given = not isinstance(options.get("readout", ""), str)
+        if isinstance(data_model, GaussianMixture) and data_model.outputs > 1 and not given:
+            options.setdefault("outputs", data_model.outputs)
         informed = options.get("init") == "informed" or options.get("centring") == "mixture"
         if "mixture" in known and informed:
             options.setdefault("mixture", data_model)
-        network = component("network", options)
+        network: Network = component("network", options)
         missing = [key for key in ("learning_rate",) if key not in self.algorithm]
         if missing:
             raise ArgumentError(f"`algorithm` needs a value for `{missing[0]}`.")
-        return Experiment(data_model, network, OnlineSGD(**self.algorithm))
+        return data_model, network, OnlineSGD(**self.algorithm)
 
     def predictor(self) -> Theory | None:
         """Build the theory.

@@ -14,8 +14,9 @@ from typing import Any, Literal, NamedTuple
 
 import pluggy
 
-from gmmdyn import checks, hookspecs, interfaces
+from gmmdyn import checks, interfaces
 from gmmdyn.errors import ArgumentError, PluginError, UnknownComponentError
+from gmmdyn.registry import hookspecs
 
 GROUP = "gmmdyn"
 Kind = Literal["activation", "data_model", "network", "integrator", "theory"]

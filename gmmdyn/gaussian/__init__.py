@@ -1,0 +1,1 @@
+"""Exact results on Gaussian distributions and their mixtures."""
