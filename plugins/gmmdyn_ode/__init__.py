@@ -2,6 +2,7 @@
 
 from gmmdyn import hookimpl
 from gmmdyn.interfaces import Theory
+from gmmdyn_ode.finite_size.theory import FiniteSize as FiniteSize
 from gmmdyn_ode.flow import Flow as Flow
 from gmmdyn_ode.flow import flow as flow
 from gmmdyn_ode.problem import Problem as Problem
@@ -13,4 +14,4 @@ from gmmdyn_ode.theory import ODE as ODE
 @hookimpl
 def gmmdyn_theories() -> dict[str, type[Theory]]:
     """Register the theories."""
-    return {"ode": ODE, "state-evolution": StateEvolution}
+    return {"ode": ODE, "finite-size": FiniteSize, "state-evolution": StateEvolution}
