@@ -31,6 +31,11 @@ class Coordinates:
     Attributes:
         axes: A, the means over √D in an orthonormal basis of their span, shape `(C, r)`.
         count: how many coordinates there are, n.
+        rank: r.
+        hidden: K.
+        learns: whether the readout is among the coordinates.
+        biased: whether biases are.
+        pairs: units k and l of the entries of Q, shape `(K (K + 1)/2,)` each.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -44,7 +49,7 @@ class Coordinates:
         self.learns = bool(problem.readout_learns)
         self.biased = start.b is not None
         self._readout = start.v
-        self._rows, self._columns = torch.triu_indices(self.hidden, self.hidden)
+        self.pairs = self._rows, self._columns = torch.triu_indices(self.hidden, self.hidden)
         self._sizes = [
             len(self._rows),
             self.rank * self.hidden,

@@ -58,17 +58,15 @@ class Drift:
     def rates(self, times: Tensor, x: Tensor) -> Tensor:
         """Return F at times `(N,)` and coordinates `(N, n)`, shape `(N, n)`."""
         found = []
-        for when, where in zip(times.split(_ROWS), x.split(_ROWS), strict=True):
+        for when, where in zip(*(torch.split(part, _ROWS) for part in (times, x)), strict=True):
             state = self._coordinates.state(where)
             found.append(self._coordinates.flat(self._dynamics.derivative(when, state)))
         return torch.cat(found)
 
     def exact(self, times: Tensor, x: Tensor) -> Tensor:
         """Return F1 at times `(N,)` and coordinates `(N, n)`, shape `(N, n)`."""
-        found = [
-            self._exact(*part) for part in zip(times.split(_ROWS), x.split(_ROWS), strict=True)
-        ]
-        return torch.cat(found)
+        parts = (torch.split(part, _ROWS) for part in (times, x))
+        return torch.cat([self._exact(*part) for part in zip(*parts, strict=True)])
 
     def _exact(self, times: Tensor, x: Tensor) -> Tensor:
         state = self._coordinates.state(x)
@@ -105,7 +103,7 @@ class Drift:
         changes = (rates[:, 1:] - rates[:, :1]) / steps.unsqueeze(-1)
         return rates[:, 0], changes.mT
 
-    def bend(self, times: Tensor, x: Tensor, flow: Tensor, covariance: Tensor) -> Tensor:
+    def curvature(self, times: Tensor, x: Tensor, flow: Tensor, covariance: Tensor) -> Tensor:
         """Return ½ Σ_ij C_ij d²F/dx_i dx_j, by differences along the eigenvectors of C.
 
         Args:

@@ -3,13 +3,14 @@ r"""Networks where the fluctuations are no longer Gaussian: an ensemble of order
 While a saddle is left, deviations grow until they are no small ones. From the last time at which
 they are Gaussian, N states drawn from the Gaussian are followed, each by the limit's drift at its
 own state. The noise gathered from then on is added to each: that of samples at its own state, with
-the covariance of the D dt updates of a step dt. The rest of the drift of order 1/D is that along the
-path of the limit. Members come in pairs with opposite noise, so that what is linear in it leaves no
-sampling error in the mean.
+the covariance of the D dt updates of a step dt. The rest of the drift, of order 1/D, is that along
+the path of the limit. Members come in pairs with opposite noise, so that what is linear in it
+leaves no sampling error in the mean.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from gmmdyn.errors import ConvergenceError
 from gmmdyn_ode.finite_size.expansion import Expansion
 from gmmdyn_ode.finite_size.limit import Limit
 
-# The longest step, and the largest product of a step and a rate of the limit.
+# The longest step, and the largest product of a step and a rate at the mean of the members.
 _LONGEST, _FAST = 0.5, 0.7
 # Samples whose changes stand for the noise of half a step, an even number.
 _SAMPLES = 16
@@ -65,8 +66,9 @@ def gaussian_paths(expansion: Expansion, dim: float, count: int, seed: int) -> n
     return np.asarray(mean[:, None] + np.array(found) / np.sqrt(dim))
 
 
+@torch.no_grad()
 def follow_members(
-    limit: Limit, start: np.ndarray, times: np.ndarray, path: Tensor, push: Push | None, seed: int
+    limit: Limit, start: np.ndarray, times: np.ndarray, push: Push | None, seed: int
 ) -> np.ndarray:
     """Follow members from a time on.
 
@@ -75,7 +77,6 @@ def follow_members(
         start: coordinates at `times[0]`, shape `(N, n)`; with a push, the second half of them are
             the partners of the first.
         times: recorded, shape `(T,)`.
-        path: the limit at these times, shape `(T, n)`; its rates of decay choose the steps.
         push: noise and the rest of the drift, or None for the limit's flow alone.
         seed: of the noise.
 
@@ -88,14 +89,14 @@ def follow_members(
     generator = torch.Generator().manual_seed(seed)
     x = limit.coordinates.possible(torch.from_numpy(start))
     found = [x]
-    _, slopes = limit.drift.slopes(torch.from_numpy(times), path)
-    fastest = float(torch.linalg.eigvals(slopes).abs().max())
-    longest = min(_LONGEST, _FAST / max(fastest, 1e-12))
     knots = limit.problem.knots.numpy()
-    for begin, end in zip(times, times[1:], strict=False):
+    for begin, end in pairwise(times):
+        _, slopes = limit.drift.slopes(torch.tensor([begin]), x.mean(0, keepdim=True))
+        fastest = float(torch.linalg.eigvals(slopes).abs().max())
+        longest = min(_LONGEST, _FAST / max(fastest, 1e-12))
         inside = knots[(knots > begin) & (knots < end)]
         stops = np.concatenate([[begin], inside, [end]])
-        for a, b in zip(stops, stops[1:], strict=False):
+        for a, b in pairwise(stops):
             steps = max(1, int(np.ceil((b - a) / longest)))
             for i in range(steps):
                 x = _step(limit, a + (b - a) * i / steps, (b - a) / steps, x, push, generator)
@@ -162,6 +163,6 @@ def _stirred(
         label = problem.labels[cluster] * (1 if kind < clusters else -1)
         made = limit.noise.changes(when, x, cluster, label, points)
         change = torch.where((kinds == kind).unsqueeze(-1), made, change)
-    total = (change[:, ::2] - change[:, 1::2]).sum(1) * (length / (dim * _SAMPLES)) ** 0.5
+    total: Tensor = (change[:, ::2] - change[:, 1::2]).sum(1) * (length / (dim * _SAMPLES)) ** 0.5
     total[half:] *= -1
     return total

@@ -12,25 +12,19 @@ Nothing depends on D.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gmmdyn_ode.finite_size.coordinates import Coordinates
 from gmmdyn_ode.finite_size.drift import Drift
-from gmmdyn_ode.finite_size.linear import covariance_steps, halves, mean_steps
-from gmmdyn_ode.finite_size.noise import Noise
+from gmmdyn_ode.finite_size.linear import Step, covariance_steps, halves, mean_steps
+from gmmdyn_ode.finite_size.steps import Path, steps_along
 
-# States of the limit that are known, among which steps are chosen.
-_KNOWN = 2000
-# A step is halved as long as its coefficients bend by more than this over it, relative to the
-# rates of the step, or to the largest noise.
-_BENT = 0.1
-
-TERMS = ("bend", "exact", "euler")
+# The terms of dm/dt beside J m, by name, in the order above.
+TERMS = ("curvature", "exact", "euler")
 
 
 class Expansion(NamedTuple):
@@ -43,8 +37,8 @@ class Expansion(NamedTuple):
         shift: m, shape `(T, n)`.
         carried: what a deviation at the time before becomes, shape `(T, n, n)`; the identity first.
         gathered: noise gathered since the time before, shape `(T, n, n)`; 0 first.
-        forces: F1 - ½ (J F + dF/dt) along the path, at `nodes`, shape `(N, n)`.
-        nodes: times of the steps, shape `(N,)`.
+        nodes: times between recorded ones and at them, shape `(N,)`.
+        forces: F1 - ½ (J F + dF/dt) at the nodes, shape `(N, n)`.
     """
 
     times: np.ndarray
@@ -53,8 +47,8 @@ class Expansion(NamedTuple):
     shift: np.ndarray
     carried: np.ndarray
     gathered: np.ndarray
-    forces: np.ndarray
     nodes: np.ndarray
+    forces: np.ndarray
 
     def between(self) -> np.ndarray:
         """Return C(t, s), of deviations at two times, shape `(T, T, n, n)`."""
@@ -67,187 +61,105 @@ class Expansion(NamedTuple):
                 found[j, i] = found[i, j].T
         return found
 
-
-def candidates(times: np.ndarray, kinks: np.ndarray) -> np.ndarray:
-    """Return times at which steps of the expansion may end: recorded ones, and halves of halves.
-
-    Args:
-        times: recorded, shape `(T,)`.
-        kinks: where the learning rate is not smooth in t; steps end there.
-
-    Returns:
-        Increasing, shape `(M,)`: between two ends, a power of 2 of equal steps.
-    """
-    ends = np.unique(np.concatenate([times, kinks[(kinks > times[0]) & (kinks < times[-1])]]))
-    parts = parts_of(len(ends))
-    grids = [np.linspace(a, b, parts, endpoint=False) for a, b in zip(ends, ends[1:], strict=False)]
-    return np.concatenate([*grids, ends[-1:]])
-
-
-def parts_of(ends: int) -> int:
-    """Return into how many steps each interval between ends may be divided, a power of 2."""
-    return 1 << max(2, int(np.log2(_KNOWN / max(1, ends - 1))))
+    def until(self, last: int) -> Expansion:
+        """Return the part up to the recorded time of an index."""
+        names = ("times", "limit", "covariance", "shift", "carried", "gathered")
+        return self._replace(**{name: getattr(self, name)[: last + 1] for name in names})
 
 
 def expand(
     times: np.ndarray,
-    known: np.ndarray,
-    path: Tensor,
-    parts: int,
+    path: Path,
     drift: Drift,
-    noise: Noise,
     coordinates: Coordinates,
-    terms: tuple[str, ...] = TERMS,
+    terms: Collection[str] = TERMS,
 ) -> Expansion:
     """Solve the equations of the expansion along a path.
 
     Args:
-        times: recorded, shape `(T,)`; all among `known`.
-        known: times at which the path is known, of `candidates`, shape `(M,)`.
-        path: x0 there, shape `(M, n)`.
-        parts: of `parts_of`.
-        drift: F, F1 and derivatives.
-        noise: B.
+        times: recorded, shape `(T,)`; all among those of the path.
+        path: the limit.
+        drift: F1 and the curvature of F.
         coordinates: of the state.
-        terms: which of the terms of dm/dt beside J m are kept.
+        terms: which of `TERMS` are kept; all but to see what each does.
 
     Returns:
         The expansion at the recorded times.
     """
-    size = path.shape[1]
-    if len(known) == 1:
-        still = np.zeros((1, size, size))
-        return Expansion(
-            times,
-            path.numpy(),
-            still,
-            np.zeros((1, size)),
-            np.eye(size)[None],
-            still,
-            np.zeros((1, size)),
-            times,
-        )
-    coefficients = _Coefficients(known, path, drift, noise)
-    steps = _chosen(coefficients, len(known), parts, coordinates)
-    start, middle, end = steps
-    index = np.unique(steps)
-    lengths = known[end] - known[start]
-    slopes, stir = (coefficients.at(name, steps) for name in ("slopes", "noise"))
-    inner = [
+    steps = steps_along(path, coordinates)
+    index, place = np.unique(steps, return_inverse=True)
+    index = index if index.size else np.array([0])
+    ends = place.reshape(steps.shape)  # where start, middle and end of each step stand
+    lengths = path.grid.times[steps[2]] - path.grid.times[steps[0]]
+    _, slopes, stir = path.at(steps)
+    first, second = (
         covariance_steps(j, b, lengths / 2)
         for j, b in zip(halves(slopes), halves(stir), strict=True)
-    ]
-    place = {int(i): n for n, i in enumerate(index)}
-    covariance = np.zeros((len(index), size, size))
-    for n, (a, b, c) in enumerate(steps.T):
-        for half, (before, after) in zip(inner, ((a, b), (b, c)), strict=True):
-            f = half.carried[n]
-            covariance[place[after]] = f @ covariance[place[before]] @ f.T + half.gathered[n]
+    )
+    covariance = np.zeros((len(index), *slopes.shape[2:]))
+    maps: list[tuple[int, int, np.ndarray, np.ndarray]] = []  # of each half of a step, in order
+    for n, (start, middle, end) in enumerate(ends.T):
+        for before, after, half in ((start, middle, first), (middle, end, second)):
+            f, gathered = half.carried[n], half.gathered[n]
+            covariance[after] = f @ covariance[before] @ f.T + gathered
+            maps.append((before, after, f, gathered))
 
-    when, where = torch.from_numpy(known[index]), path[torch.from_numpy(index)]
-    flow = torch.from_numpy(coefficients.at("flow", index))
-    slope = coefficients.at("slopes", index)
-    forces = np.zeros((len(index), size))
-    if "exact" in terms:
-        forces += drift.exact(when, where).numpy()
-    if "euler" in terms:
-        passing = drift.passing(when, where).numpy()
-        forces -= 0.5 * ((slope @ flow.numpy()[..., None])[..., 0] + passing)
-    pull = forces.copy()
-    if "bend" in terms:
-        pull += drift.bend(when, where, flow, torch.from_numpy(covariance)).numpy()
-    rows = np.array([[place[int(i)] for i in row] for row in steps])
-    added = [
-        mean_steps(j, c, lengths / 2)
-        for j, c in zip(halves(slopes), halves(pull[rows]), strict=True)
-    ]
-    shift = np.zeros((len(index), size))
-    carried, gathered = [np.eye(size)], [np.zeros((size, size))]
-    recorded = set(np.searchsorted(known, times).tolist())
-    total, since = np.eye(size), np.zeros((size, size))
-    for n, (a, b, c) in enumerate(steps.T):
-        for half, more, (before, after) in zip(inner, added, ((a, b), (b, c)), strict=True):
-            f = half.carried[n]
-            shift[place[after]] = f @ shift[place[before]] + more[n]
-            total, since = f @ total, f @ since @ f.T + half.gathered[n]
-            if int(after) in recorded:
-                carried.append(total)
-                gathered.append(since)
-                total, since = np.eye(size), np.zeros((size, size))
-    kept = [place[i] for i in sorted(recorded)]
+    forces, pull = _forces(path, index, covariance, drift, terms)
+    parts = halves(slopes), halves(pull[ends])
+    added = [mean_steps(j, c, lengths / 2) for j, c in zip(*parts, strict=True)]
+    shift = np.zeros((len(index), slopes.shape[-1]))
+    for n, (before, after, f, _) in enumerate(maps):
+        shift[after] = f @ shift[before] + added[n % 2][n // 2]
+
+    kept = np.searchsorted(index, np.searchsorted(path.grid.times, times))
+    between = _between(maps, set(kept.tolist()), slopes.shape[-1])
+    nodes, where = path.points(index)
     return Expansion(
         times,
         where.numpy()[kept],
         covariance[kept],
         shift[kept],
-        np.array(carried),
-        np.array(gathered),
+        between.carried,
+        between.gathered,
+        nodes.numpy(),
         forces,
-        known[index],
     )
 
 
-class _Coefficients:
-    """F, J and B at some of the known times, each computed once."""
-
-    def __init__(self, known: np.ndarray, path: Tensor, drift: Drift, noise: Noise) -> None:
-        self._known, self._path = known, path
-        self._drift, self._noise = drift, noise
-        count, size = path.shape
-        self._there = np.full(count, False)
-        self._values = {
-            "flow": np.full((count, size), np.nan),
-            "slopes": np.full((count, size, size), np.nan),
-            "noise": np.full((count, size, size), np.nan),
-        }
-
-    def at(self, name: str, index: np.ndarray) -> np.ndarray:
-        """Return coefficients, an axis or more of indices first."""
-        missing = np.unique(index)
-        missing = missing[~self._there[missing]]
-        if len(missing):
-            when = torch.from_numpy(self._known[missing])
-            where = self._path[torch.from_numpy(missing)]
-            flow, slopes = self._drift.slopes(when, where)
-            self._values["flow"][missing] = flow.numpy()
-            self._values["slopes"][missing] = slopes.numpy()
-            self._values["noise"][missing] = self._noise.covariances(when, where).numpy()
-            self._there[missing] = True
-        return self._values[name][index]
+def _forces(
+    path: Path,
+    index: np.ndarray,
+    covariance: np.ndarray,
+    drift: Drift,
+    terms: Collection[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return F1 - ½ (J F + dF/dt), and that with the curvature, at nodes, `(N, n)` each."""
+    when, where = path.points(index)
+    flow, slopes, _ = path.at(index)
+    forces = np.zeros_like(flow)
+    if "exact" in terms:
+        forces += drift.exact(when, where).numpy()
+    if "euler" in terms:
+        passing = drift.passing(when, where).numpy()
+        forces -= ((slopes @ flow[..., None])[..., 0] + passing) / 2
+    pull = forces.copy()
+    if "curvature" in terms:
+        flows, spread = torch.from_numpy(flow), torch.from_numpy(covariance)
+        pull += drift.curvature(when, where, flows, spread).numpy()
+    return forces, pull
 
 
-def _chosen(
-    coefficients: _Coefficients, count: int, parts: int, coordinates: Coordinates
-) -> np.ndarray:
-    """Return the indices of start, middle and end of each step, shape `(3, N)`."""
-    start = np.arange(0, count - 1, parts)
-    open_, done = np.stack([start, start + parts // 2, start + parts]), []
-    known = coefficients._known  # noqa: SLF001
-    while open_.size:
-        lengths = known[open_[2]] - known[open_[0]]
-        middle = coefficients._path[torch.from_numpy(open_[1])]  # noqa: SLF001
-        scale = coordinates.scales(middle).numpy()
-        slopes = coefficients.at("slopes", open_) * (scale[:, None, :] / scale[:, :, None])
-        noise = coefficients.at("noise", open_) / (scale[:, None, :] * scale[:, :, None])
-        turned = lengths * _size(slopes[1] - (slopes[0] + slopes[2]) / 2)
-        largest = np.maximum(_size(noise).max(0), 1e-300)
-        stirred = _size(noise[1] - (noise[0] + noise[2]) / 2) / largest
-        changed = lengths * _size(slopes[2] - slopes[0]) * np.minimum(
-            lengths * _size(slopes[1]), 6.0
-        ) / 6
-        rough = (turned > _BENT) | (stirred > _BENT) | (changed > _BENT)
-        rough &= open_[2] - open_[0] > 2
-        done.append(open_[:, ~rough])
-        a, b, c = open_[:, rough]
-        open_ = np.concatenate(
-            [np.stack([a, (a + b) // 2, b]), np.stack([b, (b + c) // 2, c])], axis=1
-        )
-    steps = np.concatenate(done, axis=1)
-    return steps[:, np.argsort(steps[0])]
-
-
-def _size(matrices: np.ndarray) -> np.ndarray:
-    return np.asarray(np.linalg.norm(matrices, axis=(-2, -1)))
-
-
-Path = Callable[[np.ndarray], Tensor]
+def _between(
+    maps: list[tuple[int, int, np.ndarray, np.ndarray]], recorded: set[int], size: int
+) -> Step:
+    """Compose the maps of halves of steps between recorded times."""
+    unit, nothing = np.eye(size), np.zeros((size, size))
+    carried, gathered = [unit], [nothing]
+    total, since = unit, nothing
+    for _, after, f, more in maps:
+        total, since = f @ total, f @ since @ f.T + more
+        if after in recorded:
+            carried.append(total)
+            gathered.append(since)
+            total, since = unit, nothing
+    return Step(np.array(carried), np.array(gathered))

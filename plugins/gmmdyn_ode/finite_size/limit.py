@@ -17,6 +17,7 @@ from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.finite_size.coordinates import Coordinates
 from gmmdyn_ode.finite_size.drift import Drift
 from gmmdyn_ode.finite_size.noise import Noise
+from gmmdyn_ode.finite_size.steps import Grid, Path
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.solver import Options
 from gmmdyn_ode.stiff import follow
@@ -26,6 +27,10 @@ from gmmdyn_ode.theory import ODE
 # classification error whose differences matter, not its value.
 _COARSE = {"preintegrated": {"log2_lines": 7}, "sobol": {"log2_samples": 11}}
 _TOLERANCE = 0.05
+# States measured at once.
+_ROWS = 128
+# Errors of a network that are curves.
+ERRORS = ("pmse", "classification_error", "tie_rate", "loss")
 
 
 class Limit(NamedTuple):
@@ -96,17 +101,23 @@ class Limit(NamedTuple):
             },
         )
 
-    def path(self, times: np.ndarray) -> Tensor:
-        """Return the coordinates of the limit at times `(M,)`, shape `(M, n)`.
+    def path(self, recorded: np.ndarray) -> Path:
+        """Return the path of the limit.
+
+        Args:
+            recorded: times at which it has to be known, strictly increasing, shape `(T,)`.
+
+        Returns:
+            The path at these times and many between.
 
         Raises:
             ConvergenceError: if the solver gives up.
         """
-        start = self.problem.initial
+        start, grid = self.problem.initial, Grid.of(recorded, self.problem.knots.numpy())
         solution = follow(
             lambda t, flat: self.dynamics.derivative(t, start.unpack(flat)).pack(),
             start.pack(),
-            torch.from_numpy(times),
+            torch.from_numpy(grid.times),
             self.options,
             self.problem.knots,
             start.sizes(),
@@ -120,14 +131,38 @@ class Limit(NamedTuple):
                 None,
                 stopped.status,
             )
-        return self.coordinates.flat(start.unpack(torch.stack(solution.states)))
+        states = self.coordinates.flat(start.unpack(torch.stack(solution.states)))
+        return Path(grid, states, self.drift, self.noise)
 
     def measure(self, x: Tensor) -> Errors:
         """Return the errors at coordinates `(N, n)`, as accurate as fluctuations need them."""
-        found = [self.coarse.errors(self.coordinates.state(part)) for part in x.split(128)]
+        found = [self.coarse.errors(self.coordinates.state(part)) for part in torch.split(x, _ROWS)]
         return Errors(
             *(None if None in parts else torch.cat(parts) for parts in zip(*found, strict=True))  # type: ignore[arg-type]
         )
+
+    def overlaps(self, x: Tensor) -> dict[str, np.ndarray]:
+        """Return order parameters by name at coordinates `(..., n)`, each `(..., ...)`."""
+        state = self.coordinates.state(x)
+        found = {"Q": state.q.squeeze(-3), "R": state.r.squeeze(-3), "v": state.v}
+        if state.b is not None:
+            found["b"] = state.b
+        return {name: value.numpy() for name, value in found.items()}
+
+    def curves(self, states: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the curves of networks at coordinates `(T, N, n)`, each `(T, N, ...)`."""
+        x = self.coordinates.possible(torch.from_numpy(states))
+        with torch.no_grad():
+            measured = self.measure(x.flatten(0, 1))
+        errors = {name: getattr(measured, name) for name in ERRORS}
+        return {
+            **self.overlaps(x),
+            **{
+                name: value.reshape(x.shape[:2]).numpy()
+                for name, value in errors.items()
+                if value is not None
+            },
+        }
 
 
 def check_limit(ode: ODE, data_model: DataModel, network: Network, algorithm: OnlineSGD) -> None:
@@ -145,14 +180,15 @@ def check_limit(ode: ODE, data_model: DataModel, network: Network, algorithm: On
     ode.check(data_model, network, algorithm)
     if not isinstance(data_model, IsotropicMixture):
         raise IncompatibleError(
-            "the theory `finite-size` describes mixtures whose noise is the same in every direction "
-            "and cluster (isotropic); compare several replicas with the theory `ode` instead."
+            "the expansion in 1/D (the theory `finite-size`) describes mixtures whose noise is the "
+            "same in every direction and cluster (isotropic); take the theory `ode`, and several "
+            "replicas to see how they differ."
         )
     longest = float(data_model.mean_overlaps.diagonal().max()) / data_model.dim
     if not longest < data_model.variance:
         raise IncompatibleError(
-            "the theory `finite-size` expands in 1/D where the length of an input is that of its "
-            f"noise, and here the means' share of |x|²/D is {longest:.3g} and the variance "
+            "the expansion in 1/D (the theory `finite-size`) holds where an input is as long as "
+            f"its noise, and here the means' share of |x|²/D is {longest:.3g} and the variance "
             f"{data_model.variance:.3g}; take the theory `ode`."
         )
     problem = ode.problem(data_model, network, algorithm, None)
@@ -161,8 +197,8 @@ def check_limit(ode: ODE, data_model: DataModel, network: Network, algorithm: On
     )
     if not (integrator.smooth or problem.activation.smooth):
         raise IncompatibleError(
-            "the theory `finite-size` differentiates the right-hand side, which jumps with this "
-            "integrator; take `preintegrated`."
+            "the expansion in 1/D (the theory `finite-size`) needs derivatives of the right-hand "
+            "side, which jumps with this integrator; take `preintegrated`."
         )
 
 

@@ -54,8 +54,8 @@ class Noise:
 
     def covariances(self, times: Tensor, x: Tensor) -> Tensor:
         """Return B at times `(N,)` and coordinates `(N, n)`, shape `(N, n, n)`."""
-        parts = zip(times.split(_STATES), x.split(_STATES), strict=True)
-        return torch.cat([self._some(*part) for part in parts])
+        parts = (torch.split(part, _STATES) for part in (times, x))
+        return torch.cat([self._some(*part) for part in zip(*parts, strict=True)])
 
     def _some(self, times: Tensor, x: Tensor) -> Tensor:
         count = self._coordinates.count
@@ -95,11 +95,11 @@ class Noise:
         delta = problem.loss.signal(outputs @ v.unsqueeze(-1), label)
         eta = problem.rate(times).expand(len(x))[:, None, None]
         signal = eta * v.unsqueeze(-2) * problem.activation.derivative(fields) * delta
-        k, l = torch.triu_indices(self._coordinates.hidden, self._coordinates.hidden)  # noqa: E741
+        one, other = self._coordinates.pairs
         parts = [
-            signal[..., k] * plain[..., l]
-            + signal[..., l] * plain[..., k]
-            + self._deviation**2 * signal[..., k] * signal[..., l],
+            signal[..., one] * plain[..., other]
+            + signal[..., other] * plain[..., one]
+            + self._deviation**2 * signal[..., one] * signal[..., other],
             (inside.unsqueeze(-1) * signal.unsqueeze(-2)).flatten(-2),
         ]
         if self._coordinates.learns:

@@ -1,7 +1,7 @@
 r"""From the Gaussian of the order parameters to means and covariances of the errors.
 
-At each time the errors are evaluated at pairs of states ahead of and behind the mean, on a sphere of
-radius √n in units of the deviations, along directions of random orthonormal bases. Half the
+At each time the errors are evaluated at pairs of states ahead of and behind the mean, on a sphere
+of radius √n in units of the deviations, along directions of random orthonormal bases. Half the
 difference of a pair gives the gradient and half the sum the curvature: the average over a basis has
 the linear part of the variance, and the shift of the mean by the curvature, without any sampling
 error. What the curvature adds to the variance is fitted in the leading modes, and sampled in the
@@ -11,16 +11,13 @@ gradient is near 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from gmmdyn.interfaces import Errors
-from gmmdyn_ode.finite_size.coordinates import Coordinates
 from gmmdyn_ode.finite_size.expansion import Expansion
+from gmmdyn_ode.finite_size.limit import ERRORS, Limit
 
 # Pairs of states at each time, at least.
 _PAIRS = 20
@@ -28,9 +25,6 @@ _PAIRS = 20
 _LEADING = 3
 # Modes whose variance is a smaller share of the largest do not move.
 _NOTHING = 1e-14
-ERRORS = ("pmse", "classification_error", "tie_rate", "loss")
-
-Measure = Callable[[Tensor], Errors]
 
 
 class Response(NamedTuple):
@@ -73,19 +67,17 @@ class Response(NamedTuple):
             alike = np.nan_to_num(linear / (size[:, None] * size))
         np.fill_diagonal(alike, 1.0)
         more = np.sqrt(self.bent[name])
-        return np.asarray(linear + alike**2 * more[:, None] * more)
+        total: np.ndarray = linear + alike**2 * more[:, None] * more
+        return total
 
 
-def respond(
-    expansion: Expansion, dim: float, coordinates: Coordinates, measure: Measure, seed: int = 0
-) -> Response:
+def respond(expansion: Expansion, dim: float, limit: Limit, seed: int = 0) -> Response:
     """Evaluate the errors around the mean at every time.
 
     Args:
         expansion: the expansion in 1/D.
         dim: D.
-        coordinates: of the state.
-        measure: returns the errors at coordinates `(N, n)`.
+        limit: the experiment, which measures errors.
         seed: of the directions.
 
     Returns:
@@ -99,9 +91,9 @@ def respond(
     centre = expansion.limit + expansion.shift / dim
     away = np.einsum("tij,sj->tsi", roots, directions)
     points = np.stack([centre[:, None] + away, centre[:, None] - away])  # (2, T, S, n)
-    moved = coordinates.possible(torch.from_numpy(points).flatten(0, 2))
-    middle = coordinates.possible(torch.from_numpy(centre))
-    every = measure(torch.cat([moved, middle, torch.from_numpy(expansion.limit)]))
+    moved = limit.coordinates.possible(torch.from_numpy(points).flatten(0, 2))
+    middle = limit.coordinates.possible(torch.from_numpy(centre))
+    every = limit.measure(torch.cat([moved, middle, torch.from_numpy(expansion.limit)]))
     shift, linear, bent = {}, {}, {}
     for name in ERRORS:
         found = getattr(every, name)

@@ -10,9 +10,9 @@ import torch
 from gmmdyn import Trajectory
 from gmmdyn.trajectory.fluctuations import Fluctuations
 from gmmdyn_ode.finite_size.ensemble import Push, follow_members, gaussian_paths
-from gmmdyn_ode.finite_size.expansion import Expansion, candidates, expand, parts_of
-from gmmdyn_ode.finite_size.limit import Limit
-from gmmdyn_ode.finite_size.observables import ERRORS, Response, respond
+from gmmdyn_ode.finite_size.expansion import Expansion, expand
+from gmmdyn_ode.finite_size.limit import ERRORS, Limit
+from gmmdyn_ode.finite_size.observables import Response, respond
 from gmmdyn_ode.recording import Record, record
 
 # Fluctuations are Gaussian as long as D is so many times D_c.
@@ -47,18 +47,8 @@ class Expanded(NamedTuple):
             ConvergenceError: if the solver gives up.
         """
         with torch.no_grad():
-            known = candidates(times, limit.problem.knots.numpy())
-            path = limit.path(known)
-            ends = (len(known) - 1) if len(known) == 1 else _ends(times, limit)
-            expansion = expand(
-                times,
-                known,
-                path,
-                parts_of(ends),
-                limit.drift,
-                limit.noise,
-                limit.coordinates,
-            )
+            path = limit.path(times)
+            expansion = expand(times, path, limit.drift, limit.coordinates)
             start = limit.problem.initial
             states = limit.coordinates.state(torch.from_numpy(expansion.limit))
             recorded = record(states.pack(), start, limit.dynamics)
@@ -83,7 +73,7 @@ class Expanded(NamedTuple):
 
     def _predict(self, dim: int, members: int, seed: int) -> Trajectory:
         times = self.expansion.times
-        response = respond(self.expansion, dim, self.limit.coordinates, self.limit.measure)
+        response = respond(self.expansion, dim, self.limit)
         critical, alike = self._critical(response, dim)
         last = int(np.argmin(alike)) - 1 if not alike.all() else len(times) - 1
         curves, fluctuations = self._gaussian(response, dim)
@@ -108,7 +98,7 @@ class Expanded(NamedTuple):
     def last_gaussian(self, dim: int) -> int:
         """Return the index of the last recorded time at which the fluctuations are Gaussian."""
         with torch.no_grad():
-            response = respond(self.expansion, dim, self.limit.coordinates, self.limit.measure)
+            response = respond(self.expansion, dim, self.limit)
             _, alike = self._critical(response, dim)
         return len(alike) - 1 if alike.all() else int(np.argmin(alike)) - 1
 
@@ -126,19 +116,9 @@ class Expanded(NamedTuple):
             Coordinates at all recorded times, shape `(T, N, n)`.
         """
         expansion = self.expansion
-        begun = expansion._replace(
-            **{
-                name: getattr(expansion, name)[: last + 1]
-                for name in ("times", "limit", "covariance", "shift", "carried", "gathered")
-            }
-        )
-        before = gaussian_paths(begun, dim, members, seed)
+        before = gaussian_paths(expansion.until(last), dim, members, seed)
         push = Push(dim, expansion.nodes, expansion.forces) if noisy else None
-        path = torch.from_numpy(expansion.limit[last:])
-        with torch.no_grad():
-            after = follow_members(
-                self.limit, before[-1], expansion.times[last:], path, push, seed
-            )
+        after = follow_members(self.limit, before[-1], expansion.times[last:], push, seed)
         return np.concatenate([before[:-1], after])
 
     def _critical(self, response: Response, dim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -155,9 +135,7 @@ class Expanded(NamedTuple):
         worst = np.maximum.accumulate(np.minimum(of_pmse, of_mode))
         return of_pmse, dim >= _ENOUGH * worst
 
-    def _gaussian(
-        self, response: Response, dim: int
-    ) -> tuple[dict[str, np.ndarray], Fluctuations]:
+    def _gaussian(self, response: Response, dim: int) -> tuple[dict[str, np.ndarray], Fluctuations]:
         curves = {name: value.numpy().copy() for name, value in self.recorded.curves.items()}
         between = self.expansion.between() / dim
         std, cov = {}, {}
@@ -167,7 +145,7 @@ class Expanded(NamedTuple):
                 std[name] = np.sqrt(response.variance(name))
                 cov[name] = response.covariance(name, between)
         mean = torch.from_numpy(self.expansion.limit + self.expansion.shift / dim)
-        for name, value in self.overlaps(mean).items():
+        for name, value in self.limit.overlaps(mean).items():
             curves[name] = value
             rows = self._rows(name)  # (n, ...)
             cov[name] = np.einsum("i...,tsij,j...->ts...", rows, between, rows)
@@ -178,35 +156,8 @@ class Expanded(NamedTuple):
     def _rows(self, name: str) -> np.ndarray:
         """Return an order parameter as a linear function of coordinates, shape `(n, ...)`."""
         unit = torch.eye(self.limit.coordinates.count, dtype=torch.float64)
-        none = self.overlaps(torch.zeros_like(unit[:1]))[name]
-        return np.asarray(self.overlaps(unit)[name] - none)
-
-    def overlaps(self, x: torch.Tensor) -> dict[str, np.ndarray]:
-        """Return order parameters by name at coordinates `(..., n)`."""
-        state = self.limit.coordinates.state(x)
-        found = {"Q": state.q.squeeze(-3), "R": state.r.squeeze(-3), "v": state.v}
-        if state.b is not None:
-            found["b"] = state.b
-        return {name: value.numpy() for name, value in found.items()}
-
-    def curves_of(self, states: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the curves of members.
-
-        Args:
-            states: coordinates, shape `(T, N, n)`.
-
-        Returns:
-            By name, shape `(T, N, ...)`.
-        """
-        x = torch.from_numpy(states)
-        with torch.no_grad():
-            measured = self.limit.measure(self.limit.coordinates.possible(x.flatten(0, 1)))
-        found = self.overlaps(x)
-        for name in ERRORS:
-            value = getattr(measured, name)
-            if value is not None:
-                found[name] = value.reshape(x.shape[:2]).numpy()
-        return found
+        none = self.limit.overlaps(torch.zeros_like(unit[:1]))[name]
+        return np.asarray(self.limit.overlaps(unit)[name] - none)
 
     def _joined(
         self,
@@ -216,7 +167,7 @@ class Expanded(NamedTuple):
         last: int,
     ) -> tuple[dict[str, np.ndarray], Fluctuations]:
         """Take means and deviations from members after the last Gaussian time."""
-        members = self.curves_of(states)
+        members = self.limit.curves(states)
         std, cov = {}, {}
         for name, value in members.items():
             curves[name][last + 1 :] = value[last + 1 :].mean(1)
@@ -238,9 +189,3 @@ def covariance_of(members: np.ndarray) -> np.ndarray:
 def _ratio(square: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Return their ratio, 0 where nothing fluctuates."""
     return np.asarray(np.where(variance > 0, square / np.where(variance > 0, variance, 1), 0.0))
-
-
-def _ends(times: np.ndarray, limit: Limit) -> int:
-    knots = limit.problem.knots.numpy()
-    inside = knots[(knots > times[0]) & (knots < times[-1])]
-    return len(np.unique(np.concatenate([times, inside])))
