@@ -28,8 +28,6 @@ from gmmdyn_ode.state import State
 _ROWS = 128
 # Steps of differences: in s, of first derivatives, and of curvatures, relative to `scales`.
 _STRETCH, _SLOPE, _BEND = 1e-3, 1e-5, 3e-3
-# In t, relative to t or 1.
-_MOMENT = 1e-5
 # Directions whose variance is a smaller share of the largest have no part in the curvature.
 _NOTHING = 1e-6
 
@@ -130,10 +128,18 @@ class Drift:
         bends = (ahead + behind - 2 * flow[which]) / size**2
         return total.index_add(0, which, 0.5 * values[which, mode].unsqueeze(-1) * bends)
 
-    def passing(self, times: Tensor, x: Tensor) -> Tensor:
-        """Return dF/dt at fixed coordinates, which a schedule alone makes, shape `(N, n)`."""
+    def passing(self, times: Tensor, x: Tensor, step: Tensor) -> Tensor:
+        """Return dF/dt at fixed coordinates, which a schedule alone makes, by differences.
+
+        Args:
+            times: shape `(N,)`.
+            x: shape `(N, n)`.
+            step: of the differences, shape `(N,)`.
+
+        Returns:
+            Shape `(N, n)`.
+        """
         if self._steady:
             return torch.zeros_like(x)
-        step = _MOMENT * times.clamp_min(1.0)
         change = self.rates(times + step, x) - self.rates(times - step, x)
         return change / (2 * step).unsqueeze(-1)

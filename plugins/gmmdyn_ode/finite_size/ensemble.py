@@ -23,6 +23,8 @@ from gmmdyn_ode.finite_size.limit import Limit
 
 # The longest step, and the largest product of a step and a rate at the mean of the members.
 _LONGEST, _FAST = 0.5, 0.7
+# No order parameter of a run that goes well is as large.
+_HUGE = 1e6
 # Samples whose changes stand for the noise of half a step, an even number.
 _SAMPLES = 16
 
@@ -84,11 +86,11 @@ def follow_members(
         Coordinates, shape `(T, N, n)`.
 
     Raises:
-        ConvergenceError: if a member grows beyond all bounds.
+        ConvergenceError: if a member grows beyond all bounds, or steps would be too many.
     """
     generator = torch.Generator().manual_seed(seed)
     x = limit.coordinates.possible(torch.from_numpy(start))
-    found = [x]
+    found, left = [x], limit.options.max_evaluations
     knots = limit.problem.knots.numpy()
     for begin, end in pairwise(times):
         _, slopes = limit.drift.slopes(torch.tensor([begin]), x.mean(0, keepdim=True))
@@ -98,17 +100,24 @@ def follow_members(
         stops = np.concatenate([[begin], inside, [end]])
         for a, b in pairwise(stops):
             steps = max(1, int(np.ceil((b - a) / longest)))
+            left -= 4 * steps
+            if left < 0:
+                raise _stopped(begin, "it needs more steps than a solver is allowed", "evaluations")
             for i in range(steps):
                 x = _step(limit, a + (b - a) * i / steps, (b - a) / steps, x, push, generator)
-        if not bool(torch.isfinite(x).all()) or float(x.abs().max()) > 1e6:
-            raise ConvergenceError(
-                f"an ensemble stopped before t = {end:.6g}: the order parameters of a member grew "
-                "beyond all bounds; lower the learning rate, or raise `dim`.",
-                None,
-                "blow-up",
-            )
+                if not float(x.abs().max()) < _HUGE:
+                    why = "the order parameters of a member grew without bounds"
+                    raise _stopped(a + (b - a) * (i + 1) / steps, why, "blow-up")
         found.append(x)
     return torch.stack(found).numpy()
+
+
+def _stopped(time: float, why: str, status: str) -> ConvergenceError:
+    return ConvergenceError(
+        f"an ensemble stopped near t = {time:.6g}: {why}; lower the learning rate, or raise `dim`.",
+        None,
+        status,
+    )
 
 
 def _step(

@@ -25,6 +25,8 @@ from gmmdyn_ode.finite_size.steps import Path, steps_along
 
 # The terms of dm/dt beside J m, by name, in the order above.
 TERMS = ("curvature", "exact", "euler")
+# How far within a step the rate of change in t is taken, as a share of the step.
+_ASIDE = 1e-3
 
 
 class Expansion(NamedTuple):
@@ -38,7 +40,7 @@ class Expansion(NamedTuple):
         carried: what a deviation at the time before becomes, shape `(T, n, n)`; the identity first.
         gathered: noise gathered since the time before, shape `(T, n, n)`; 0 first.
         nodes: times between recorded ones and at them, shape `(N,)`.
-        forces: F1 - ½ (J F + dF/dt) at the nodes, shape `(N, n)`.
+        forces: F1 - ½ J F at the nodes, shape `(N, n)`.
     """
 
     times: np.ndarray
@@ -104,8 +106,11 @@ def expand(
             covariance[after] = f @ covariance[before] @ f.T + gathered
             maps.append((before, after, f, gathered))
 
-    forces, pull = _forces(path, index, covariance, drift, terms)
-    parts = halves(slopes), halves(pull[ends])
+    forces, curved = _forces(path, index, covariance, drift, terms)
+    pull = (forces + curved)[ends]
+    if "euler" in terms:
+        pull -= _passing(path, steps, drift) / 2
+    parts = halves(slopes), halves(pull)
     added = [mean_steps(j, c, lengths / 2) for j, c in zip(*parts, strict=True)]
     shift = np.zeros((len(index), slopes.shape[-1]))
     for n, (before, after, f, _) in enumerate(maps):
@@ -133,20 +138,29 @@ def _forces(
     drift: Drift,
     terms: Collection[str],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return F1 - ½ (J F + dF/dt), and that with the curvature, at nodes, `(N, n)` each."""
+    """Return F1 - ½ J F, and what the curvature of F adds, at nodes, `(N, n)` each."""
     when, where = path.points(index)
     flow, slopes, _ = path.at(index)
-    forces = np.zeros_like(flow)
+    forces, curved = np.zeros_like(flow), np.zeros_like(flow)
     if "exact" in terms:
         forces += drift.exact(when, where).numpy()
     if "euler" in terms:
-        passing = drift.passing(when, where).numpy()
-        forces -= ((slopes @ flow[..., None])[..., 0] + passing) / 2
-    pull = forces.copy()
+        forces -= (slopes @ flow[..., None])[..., 0] / 2
     if "curvature" in terms:
         flows, spread = torch.from_numpy(flow), torch.from_numpy(covariance)
-        pull += drift.curvature(when, where, flows, spread).numpy()
-    return forces, pull
+        curved = drift.curvature(when, where, flows, spread).numpy()
+    return forces, curved
+
+
+def _passing(path: Path, steps: np.ndarray, drift: Drift) -> np.ndarray:
+    """Return dF/dt at start, middle and end of each step, as within it, shape `(3, N, n)`."""
+    lengths = path.grid.times[steps[2]] - path.grid.times[steps[0]]
+    found = []
+    for index, side in zip(steps, (1, 0, -1), strict=True):
+        when, where = path.points(index)
+        step = torch.from_numpy(_ASIDE * lengths)
+        found.append(drift.passing(when + side * step, where, step / 2).numpy())
+    return np.stack(found)
 
 
 def _between(

@@ -23,7 +23,7 @@ from gmmdyn_ode.finite_size.coordinates import Coordinates
 from gmmdyn_ode.problem import Problem
 
 # The binary logarithm of the number of points of all clusters together, and of each at least.
-_POINTS, _FEWEST = 12, 8
+_POINTS, _FEWEST = 14, 10
 # States at once.
 _STATES = 16
 
