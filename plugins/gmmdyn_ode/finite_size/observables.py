@@ -113,7 +113,7 @@ def _directions(size: int, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     blocks = -(-_PAIRS // size)
     bases = [np.linalg.qr(generator.standard_normal((size, size)))[0] for _ in range(blocks)]
-    return np.sqrt(size) * np.concatenate(bases)
+    return np.asarray(np.sqrt(size) * np.concatenate(bases))
 
 
 def _bent(even: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -41,8 +41,8 @@ class FiniteSize(Theory):
         RangeError: if an argument is out of range.
 
     References:
-        Barber, Saad, Sollich, Europhysics Letters 34, 151 (1996), and Sollich, Journal of Physics A
-        27, 7771 (1994), for students and teachers; here for mixtures: docs, "Finite size".
+        Sollich (1994); Barber, Sollich, Saad (1996); Leen, Schottky, Saad, Physical Review E 59
+        (1999), for students and teachers; here for mixtures: docs, "Finite size".
     """
 
     describes: ClassVar[frozenset[str]] = frozenset(
