@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gmmdyn.errors import ShapeError
+from gmmdyn.trajectory.fluctuations import SUFFIXES
 
 # name -> dimensions after time and replica
 CURVES: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +26,7 @@ CURVES: Mapping[str, tuple[str, ...]] = {
 _SEVERAL_OUTPUTS = ("unit", "output")
 # The integration error of a curve has its name with this ending in a dataset.
 ERROR = "_se"
+_ENDINGS = (ERROR, *(f"_{kind}" for kind in SUFFIXES))
 _AXES = ("time", "replica")
 
 
@@ -137,9 +139,11 @@ def check_own_names(names: Iterable[str], attributes: Container[str]) -> None:
                 f"`{name}` cannot be the name of a curve; give an identifier that is no attribute "
                 "of a trajectory."
             )
-        if name.endswith(ERROR):
+        if name.endswith(_ENDINGS):
+            listed = ", ".join(f"`{ending}`" for ending in _ENDINGS)
             raise ShapeError(
-                f"`{name}` cannot be the name of a curve: in files `{ERROR}` ends those of errors."
+                f"`{name}` cannot be the name of a curve: in files {listed} end those of errors "
+                "and fluctuations."
             )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from gmmdyn.errors import DataError
 from gmmdyn.trajectory.curve import CURVES, ERROR, Curve
 from gmmdyn.trajectory.files import read_netcdf
+from gmmdyn.trajectory.fluctuations import SUFFIXES, Fluctuations
 from gmmdyn.trajectory.times import TIME
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def dataset_of(
     errors: Mapping[str, np.ndarray],
     dimensions: Mapping[str, tuple[str, ...]],
     attributes: Mapping[str, Any],
+    fluctuations: Fluctuations,
 ) -> xr.Dataset:
     """Return a labelled dataset; see `Trajectory.to_xarray`.
 
@@ -36,6 +38,7 @@ def dataset_of(
         errors: by name of the curve.
         dimensions: names of those after time and replica, by name of the curve.
         attributes: of the dataset; those that are no text are written as JSON.
+        fluctuations: of single networks.
 
     Returns:
         The dataset.
@@ -47,6 +50,9 @@ def dataset_of(
         for name, value in group.items():
             dims = dimensions[name]
             variables[name + ending] = ((*_AXES[: value.ndim - len(dims)], *dims), value)
+    for kind, axes in SUFFIXES.items():
+        for name, value in getattr(fluctuations, kind).items():
+            variables[f"{name}_{kind}"] = (("time", *axes, *dimensions[name]), value)
     plain = {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in attributes.items()
@@ -72,9 +78,13 @@ def loaded(path: Path, make: Callable[..., Made]) -> Made:
     dataset = read_netcdf(path, "curves of a trajectory")
     curves: dict[str, Curve | np.ndarray] = {}
     errors: dict[str, np.ndarray] = {}
+    fluctuations: dict[str, dict[str, np.ndarray]] = {kind: {} for kind in SUFFIXES}
     for variable, value in dataset.data_vars.items():
         name = str(variable)
-        if name.endswith(ERROR):
+        base, _, kind = name.rpartition("_")
+        if kind in SUFFIXES and base in dataset.data_vars:
+            fluctuations[kind][base] = value.to_numpy()
+        elif name.endswith(ERROR):
             errors[name.removesuffix(ERROR)] = value.to_numpy()
         elif name in CURVES:
             curves[name] = value.to_numpy()
@@ -84,7 +94,8 @@ def loaded(path: Path, make: Callable[..., Made]) -> Made:
     try:
         metadata = json.loads(dataset.attrs["metadata"])
         source = dataset.attrs["source"]
-        return make(dataset["time"].to_numpy(), curves, source, errors, metadata)
+        values = dataset["time"].to_numpy(), curves, source, errors, metadata
+        return make(*values, fluctuations=Fluctuations(**fluctuations))
     except (KeyError, ValueError, TypeError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise DataError(

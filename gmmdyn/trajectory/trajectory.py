@@ -20,6 +20,7 @@ from gmmdyn.trajectory.curve import (
     dimensions_of,
 )
 from gmmdyn.trajectory.estimate import Estimate
+from gmmdyn.trajectory.fluctuations import Fluctuations
 from gmmdyn.trajectory.order_parameters import OrderParameters
 from gmmdyn.trajectory.times import span
 
@@ -52,6 +53,8 @@ class Trajectory(CurvesByName):
             statistics. JSON types only. The Bayes error in it is computed when it is first read.
         dimensions: names of the dimensions after time and replica, by curve; those of `Curve`s are
             taken from them.
+        fluctuations: how single networks differ from these curves, where a theory predicts it;
+            read it by `spread`, `covariance` and `quantile`.
 
     The curves are attributes too: `trajectory.Q` is `trajectory["Q"]`.
 
@@ -74,6 +77,7 @@ class Trajectory(CurvesByName):
     errors: Mapping[str, np.ndarray] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     dimensions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fluctuations: Fluctuations = field(default_factory=Fluctuations)
 
     def __post_init__(self) -> None:
         times = np.asarray(self.times, dtype=np.float64)
@@ -154,6 +158,76 @@ class Trajectory(CurvesByName):
             return np.full(value.mean(axis=1).shape, np.nan)
         return np.asarray(value.std(axis=1, ddof=1) / np.sqrt(value.shape[1]))
 
+    @property
+    def spread(self) -> Mapping[str, np.ndarray]:
+        """Standard deviations of single networks by curve, each of shape `(T, ...)`.
+
+        Of a simulation those over its replicas, NaN for one replica; of a theory what it predicts,
+        nothing if it is of the mean alone.
+        """
+        if self.replicas is None:
+            return self.fluctuations.std
+        few = self.replicas < 2
+        return {
+            name: np.full_like(value[:, 0], np.nan) if few else value.std(axis=1, ddof=1)
+            for name, value in self.curves.items()
+        }
+
+    def covariance(self, name: str) -> np.ndarray:
+        """Return the covariance of a curve of a single network between recorded times.
+
+        Args:
+            name: a curve.
+
+        Returns:
+            Of each entry with itself at two times, shape `(T, T, ...)`; over replicas for a
+            simulation, NaN for one replica.
+
+        Raises:
+            RangeError: if there is no such curve, or a theory does not predict it.
+        """
+        value = self[name]
+        if self.replicas is not None:
+            few = self.replicas < 2
+            around = value - value.mean(axis=1, keepdims=True)
+            total = np.einsum("tn...,sn...->ts...", around, around)
+            return np.full_like(total, np.nan) if few else total / (self.replicas - 1)
+        return self._predicted(name, "cov")
+
+    def quantile(self, name: str, q: float) -> np.ndarray:
+        """Return a quantile of a curve over networks at each time.
+
+        Args:
+            name: a curve.
+            q: from 0 to 1.
+
+        Returns:
+            Shape `(T, ...)`: that of the replicas, or of the members of an ensemble; otherwise of
+            the normal distribution that a theory predicts.
+
+        Raises:
+            RangeError: if `q` is out of range, there is no such curve, or a theory predicts the
+                mean alone.
+        """
+        checks.number("q", q, at_least=0, at_most=1)
+        value = self[name]
+        if self.replicas is None:
+            if name not in self.fluctuations.member:
+                from scipy.special import ndtri
+
+                return np.asarray(value + float(ndtri(q)) * self._predicted(name, "std"))
+            value = self.fluctuations.member[name]
+        return np.asarray(np.quantile(value, q, axis=1))
+
+    def _predicted(self, name: str, kind: str) -> np.ndarray:
+        known: Mapping[str, np.ndarray] = getattr(self.fluctuations, kind)
+        if name not in known:
+            raise RangeError(
+                f"this prediction has no fluctuations of `{name}`; solve the theory `finite-size`, "
+                "or the theory `ode` with an `ensemble`."
+            )
+        return known[name]
+
     def order_parameters(self, index: int = -1, replica: int | None = None) -> OrderParameters:
         """Return the recorded state at one time, to start a theory from.
 
@@ -190,13 +264,16 @@ class Trajectory(CurvesByName):
 
         Returns:
             Variables by curve, dimensions `time`, `replica` (simulations), then those of
-            `dimensions`; integration errors as `<curve>_se`; `source` and `metadata` (JSON) as
+            `dimensions`; integration errors as `<curve>_se`; predicted standard deviations of
+            single networks as `<curve>_std`, their covariances between times as `<curve>_cov`,
+            members of an ensemble as `<curve>_member`; `source` and `metadata` (JSON) as
             attributes, with the Bayes error, which takes a while where it has no closed form.
         """
         from gmmdyn.trajectory.labelled import dataset_of
 
         about = {"source": self.source, "metadata": dict(self.metadata)}
-        return dataset_of(self.times, self.curves, self.errors, self.dimensions, about)
+        parts = self.errors, self.dimensions, about, self.fluctuations
+        return dataset_of(self.times, self.curves, *parts)
 
     def save(self, path: str | Path) -> Path:
         """Write a compressed NetCDF file, whole or not at all.

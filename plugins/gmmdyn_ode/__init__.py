@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gmmdyn.interfaces import Theory
     from gmmdyn_ode.differentiable import Flow as Flow
     from gmmdyn_ode.differentiable import flow as flow
+    from gmmdyn_ode.finite_size.theory import FiniteSize as FiniteSize
     from gmmdyn_ode.fixed_points.continuation import follow_fixed_point as follow_fixed_point
     from gmmdyn_ode.fixed_points.dataset import load_fixed_points as load_fixed_points
     from gmmdyn_ode.fixed_points.figure import plot_fixed_points as plot_fixed_points
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Flow": "differentiable",
     "flow": "differentiable",
+    "FiniteSize": "finite_size.theory",
     "follow_fixed_point": "fixed_points.continuation",
     "load_fixed_points": "fixed_points.dataset",
     "plot_fixed_points": "fixed_points.figure",
@@ -41,7 +43,8 @@ __getattr__ = lazily(__name__, _HOME)
 @hookimpl
 def gmmdyn_theories() -> dict[str, type[Theory]]:
     """Register the theories."""
+    from gmmdyn_ode.finite_size.theory import FiniteSize
     from gmmdyn_ode.state_evolution.theory import StateEvolution
     from gmmdyn_ode.theory import ODE
 
-    return {"ode": ODE, "state-evolution": StateEvolution}
+    return {"ode": ODE, "finite-size": FiniteSize, "state-evolution": StateEvolution}

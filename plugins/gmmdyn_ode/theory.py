@@ -62,6 +62,10 @@ class ODE(Theory):
             `"auto"` is `"dopri5"`.
         infinite_dim: whether to leave out what vanishes as D grows, the means' share
             $T_{\alpha\beta}/D$ of the products of inputs; for means of length $\sqrt{D}$ alone.
+        ensemble: follow many states instead of one, of an isotropic mixture: so many, drawn from
+            the Gaussian that the theory `finite-size` has at the last time at which it is good; or
+            order parameters with a first axis for the states, at the first time. The curves are
+            means over them, `trajectory.spread` and `trajectory.quantile` are of them.
 
     Raises:
         RangeError: if an argument is out of range.
@@ -84,8 +88,12 @@ class ODE(Theory):
         max_evaluations: int = 20_000,
         device: str = "cpu",
         infinite_dim: bool = False,
+        ensemble: int | OrderParameters | None = None,
     ) -> None:
         super().__init__()
+        if ensemble is not None and not isinstance(ensemble, OrderParameters):
+            ensemble = checks.whole("ensemble", ensemble, at_least=2)
+        self._ensemble = ensemble
         self._method = checks.choice("method", method, ("auto", *ADAPTIVE, *FIXED, *IMPLICIT))
         self._rtol = None if rtol is None else checks.number("rtol", rtol, above=0)
         self._atol = None if atol is None else checks.number("atol", atol, above=0)
@@ -179,8 +187,13 @@ class ODE(Theory):
         initial: OrderParameters | None = None,
     ) -> Trajectory:
         """Integrate the equations; see `Theory.solve`."""
-        problem = self.problem(data_model, network, algorithm, initial)
         grid = increasing(times)
+        if self._ensemble is not None:
+            from gmmdyn_ode.finite_size.flow import flow_of_ensemble  # which takes this theory
+
+            parts = data_model, network, algorithm
+            return flow_of_ensemble(self, *parts, grid.numpy(), initial, self._ensemble)
+        problem = self.problem(data_model, network, algorithm, initial)
         if isinstance(problem, Problem) and self._device.type != "cpu":
             (result,) = self._batch([problem], grid)
         else:
@@ -203,7 +216,7 @@ class ODE(Theory):
         schedule, the same labels, activation and loss. Each problem keeps its own steps. Together
         they are solved with `"dopri5"` only, and not in the form for general covariances.
         """
-        if self._method not in _ON_DEVICES:
+        if self._method not in _ON_DEVICES or self._ensemble is not None:
             return super().solve_many(problems, times=times, initial=initial)
         grid = increasing(times)
         results: dict[int, Trajectory | GmmdynError] = {}

@@ -88,6 +88,7 @@ def test_plugins_import_public_names_and_never_each_other():
         "registry",
         "sweeping",
         "trajectory.files",
+        "trajectory.fluctuations",
     }
     public = {"gmmdyn", *(f"gmmdyn.{name}" for name in shared)}
     for path in OWN:
