@@ -20,8 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from gmmdyn.gaussian.normal import density
-from gmmdyn.gaussian.root import field_factor
+from gmmdyn.gaussian import density, field_factor
 from gmmdyn.interfaces import Fields, Moments
 from gmmdyn_integrators._lines import Lines, across, on_lines
 from gmmdyn_integrators._outputs import Exact

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmmdyn.gaussian.root import SLACK, covariance_factor
+from gmmdyn.gaussian import SLACK, covariance_factor
 from gmmdyn.interfaces import Activation, Fields
 from gmmdyn_integrators._lines import across, generic_direction
 from gmmdyn_integrators._outputs import Head, leads

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-import gmmdyn.gaussian.compiled
+import gmmdyn.gaussian
 from gmmdyn.compiler import kept_with
 
-kept = kept_with([*Path(__file__).parent.glob("_*.py"), gmmdyn.gaussian.compiled.__file__])
+_PARTS = Path(__file__).parent, Path(gmmdyn.gaussian.__file__).parent
+kept = kept_with(file for folder in _PARTS for file in folder.glob("*.py"))

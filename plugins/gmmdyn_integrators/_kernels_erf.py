@@ -10,49 +10,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import float64, int64, njit, void
+from numba import float64, njit, void
 
-from gmmdyn.gaussian.compiled import cdf, excess
+from gmmdyn.gaussian.compiled import erf_means, erf_pair, erf_tilt
 from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._kernels_outputs import head, outputs
 
 _cube = float64[:, :, ::1]
 _rows = float64[:, ::1]
 _row = float64[::1]
-
-
-@njit(float64(_row, _rows, int64, _row, _rows), cache=True, nogil=True)
-@kept
-def _tilt(mean, covariance, unit, new_mean, new_covariance):
-    """Write the Gaussian tilted by g' of a unit, and return E[g'] of that unit."""
-    hidden = len(mean)
-    spread = 1.0 + covariance[unit, unit]
-    pull = mean[unit] / spread
-    for k in range(hidden):
-        new_mean[k] = mean[k] - covariance[k, unit] * pull
-        gain = covariance[k, unit] / spread
-        for i in range(k, hidden):
-            new_covariance[k, i] = covariance[k, i] - gain * covariance[i, unit]
-            new_covariance[i, k] = new_covariance[k, i]
-    return math.sqrt(2.0 / (math.pi * spread)) * math.exp(-0.5 * mean[unit] * pull)
-
-
-@njit(void(_row, _rows, _row, _row, _row), cache=True, nogil=True)
-@kept
-def _values(mean, covariance, scale, argument, value):
-    """Write 1/sqrt(1 + Q_kk), m_k times it, and E[g_k]."""
-    for k in range(len(mean)):
-        scale[k] = 1.0 / math.sqrt(1.0 + covariance[k, k])
-        argument[k] = mean[k] * scale[k]
-        value[k] = 1.0 - 2.0 * cdf(-argument[k])
-
-
-@njit(float64(_rows, int64, int64, _row, _row, _row), cache=True, nogil=True)
-@kept
-def _both(covariance, k, i, scale, argument, value):
-    """Return E[g_k g_i]."""
-    rho = covariance[k, i] * scale[k] * scale[i]
-    return 4.0 * excess(argument[k], argument[i], rho) + value[k] * value[i]
 
 
 @njit(
@@ -84,15 +50,15 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
     m2, q2 = np.empty(hidden), np.empty((hidden, hidden))
     for n in range(count):
         head(readout[n], labels[n], pull, gram)
-        _values(mean[n], covariance[n], scale, argument, value)
+        erf_means(mean[n], covariance[n], scale, argument, value)
         for k in range(hidden):
             for i in range(k, hidden):
-                values[k, i] = _both(covariance[n], k, i, scale, argument, value)
+                values[k, i] = erf_pair(covariance[n], k, i, scale, argument, value)
                 values[i, k] = values[k, i]
         pmse[n] = outputs(readout[n], labels[n], pull, gram, value, values, signal[n])
         for k in range(hidden):
-            slope[n, k] = _tilt(mean[n], covariance[n], k, m1, q1)
-            _values(m1, q1, scale, argument, value)
+            slope[n, k] = erf_tilt(mean[n], covariance[n], k, m1, q1)
+            erf_means(m1, q1, scale, argument, value)
             rest, bend = pull[k], pull[k] * m1[k]
             for i in range(hidden):
                 rest -= gram[k, i] * value[i]
@@ -103,14 +69,14 @@ def moments(mean, covariance, readout, labels, drive, noise, stein, signal, pmse
             drive[n, k] = slope[n, k] * rest
             stein[n, k, k] -= slope[n, k] * bend
             for i in range(k, hidden):
-                weight = slope[n, k] * _tilt(m1, q1, i, m2, q2)
-                _values(m2, q2, scale, argument, value)
+                weight = slope[n, k] * erf_tilt(m1, q1, i, m2, q2)
+                erf_means(m2, q2, scale, argument, value)
                 square = pull[k] * pull[i]
                 for a in range(hidden):
                     square -= (pull[k] * gram[i, a] + pull[i] * gram[k, a]) * value[a]
-                    square += gram[k, a] * gram[i, a] * _both(q2, a, a, scale, argument, value)
+                    square += gram[k, a] * gram[i, a] * erf_pair(q2, a, a, scale, argument, value)
                     for b in range(a + 1, hidden):
                         share = gram[k, a] * gram[i, b] + gram[k, b] * gram[i, a]
-                        square += share * _both(q2, a, b, scale, argument, value)
+                        square += share * erf_pair(q2, a, b, scale, argument, value)
                 noise[n, k, i] = weight * square
                 noise[n, i, k] = noise[n, k, i]

@@ -2,8 +2,8 @@
 # ruff: noqa: ANN001, ANN202
 r"""Compiled moments of networks of piecewise-linear units; imported when first needed.
 
-The same numbers as `_hinges.py` gives in torch, where the formulas are: one cluster after the
-other, each pair of units once.
+The same numbers as `_pairs.py` gives in torch, by the twins of the formulas of
+`gmmdyn.gaussian.piecewise_linear_pairs`: one cluster after the other, each pair of units once.
 """
 
 from __future__ import annotations
@@ -13,85 +13,24 @@ import math
 import numpy as np
 from numba import float64, njit, void
 
-from gmmdyn.gaussian.compiled import cdf, cdf2, density
+from gmmdyn.gaussian.compiled import cdf, density, kinked_mean, product_mean, truncated
+from gmmdyn.gaussian.piecewise_linear_pairs import DRIFT_PAIRS, PAIRS
 from gmmdyn_integrators._kept import kept
 from gmmdyn_integrators._kernels_lines import noise as lines_noise
 from gmmdyn_integrators._kernels_lines import noise_of_outputs as several
 from gmmdyn_integrators._kernels_outputs import head, outputs
-from gmmdyn_integrators._pieces import DRIFT_PAIRS, PAIRS
 
-# As in `_hinges.py`.
+# As in `gmmdyn.gaussian.piecewise_linear_pairs`.
 _FAR = 40.0
 _NEAREST = 1e-15
 
-# The products of two units whose expectations are needed, numbered as in `Pieces.jumps`.
+# The products of two units whose expectations are needed, numbered as in `PiecewiseLinear.jumps`.
 _LEFT = np.array(PAIRS)[:, 0].copy()
 _RIGHT = np.array(PAIRS)[:, 1].copy()
 
 _cube = float64[:, :, ::1]
 _rows = float64[:, ::1]
 _row = float64[::1]
-
-
-@njit(
-    void(float64, float64, float64, float64, float64, float64, float64, _rows),
-    cache=True,
-    nogil=True,
-)
-@kept
-def _truncated(m0, m1, t0, t1, a, b, rho, x):
-    """Write E[x_0^i x_1^j 1] to x[i, j], 1 the indicator of both units above their kinks."""
-    r = math.sqrt((1.0 - rho) * (1.0 + rho))
-    one, two, flat = 0.0, 0.0, 0.0
-    if a >= _FAR and b >= _FAR:
-        both = 1.0
-    elif a >= _FAR:
-        both, two = cdf(b), density(b)
-    elif b >= _FAR:
-        both, one = cdf(a), density(a)
-    else:
-        far = (b - rho * a) / r
-        both = cdf2(a, b, rho)
-        one = density(a) * cdf(far)
-        two = density(b) * cdf((a - rho * b) / r)
-        flat = r * density(a) * density(far)
-    u, v = one + rho * two, two + rho * one
-    uv = rho * (both - a * one - b * two) + flat
-    uu = both - a * one - rho * rho * b * two + rho * flat
-    vv = both - b * two - rho * rho * a * one + rho * flat
-    x[0, 0] = both
-    x[1, 0] = m0 * both + t0 * u
-    x[0, 1] = m1 * both + t1 * v
-    x[1, 1] = m0 * m1 * both + m0 * t1 * v + m1 * t0 * u + t0 * t1 * uv
-    x[2, 0] = m0 * m0 * both + 2.0 * m0 * t0 * u + t0 * t0 * uu
-    x[0, 2] = m1 * m1 * both + 2.0 * m1 * t1 * v + t1 * t1 * vv
-
-
-@njit(float64(_rows, _row, _row), cache=True, nogil=True)
-@kept
-def _both(x, p, q):
-    """Return the expectation of p(x_0) q(x_1) from that of the powers; of degree 2 at most."""
-    return (
-        p[0] * (q[0] * x[0, 0] + q[1] * x[0, 1] + q[2] * x[0, 2])
-        + p[1] * (q[0] * x[1, 0] + q[1] * x[1, 1])
-        + p[2] * q[0] * x[2, 0]
-    )
-
-
-@njit(float64(float64, float64, _row, _row, _row), cache=True, nogil=True)
-@kept
-def _output(mean, deviation, kinks, offsets, slopes):
-    """Return E[g(x)] for x ~ N(mean, deviation²)."""
-    total = offsets[0] + slopes[0] * mean
-    for j in range(len(kinks)):
-        above = mean - kinks[j]
-        jump = slopes[j + 1] - slopes[j]
-        if deviation > 0.0:
-            ratio = above / deviation
-            total += jump * (above * cdf(ratio) + deviation * density(ratio))
-        elif above > 0.0:
-            total += jump * above
-    return total
 
 
 @njit(void(_row, _rows, _row, _rows, float64, _rows), cache=True, nogil=True)
@@ -148,10 +87,10 @@ def moments(
         along: direction of the lines, shape `(K,)`.
         across: points across it, shape `(S, K)`; without any, the noise of more than two units is
             left as it is.
-        kinks: as in `Pieces`.
-        offsets: as in `Pieces`.
-        slopes: as in `Pieces`.
-        jumps: as in `Pieces`.
+        kinks: as in `PiecewiseLinear`.
+        offsets: as in `PiecewiseLinear`.
+        slopes: as in `PiecewiseLinear`.
+        jumps: as in `PiecewiseLinear`.
         drive: shape `(N, K)`.
         noise: shape `(N, K, K)`.
         stein: shape `(N, K, K)`.
@@ -208,7 +147,7 @@ def moments(
                     share = covariance[n, i, k] / covariance[n, k, k]
                     left = max(covariance[n, i, i] - share * covariance[n, i, k], 0.0)
                     middle, spread = m[i] + share * gap, math.sqrt(left)
-                    given -= gram[k, i] * _output(middle, spread, kinks, offsets, slopes)
+                    given -= gram[k, i] * kinked_mean(middle, spread, kinks, offsets, slopes)
                 height = density(gap / deviation[k]) / deviation[k]
                 stein[n, k, k] += (slopes[j + 1] - slopes[j]) * height * given
         for k in range(hidden):
@@ -222,9 +161,9 @@ def moments(
                         if empty[j] or empty[h]:
                             continue
                         a, b = alpha[k, j], alpha[i, h]
-                        _truncated(m[k], m[i], deviation[k], deviation[i], a, b, rho, x)
+                        truncated(m[k], m[i], deviation[k], deviation[i], a, b, rho, x)
                         for f in range(functions):
-                            pair[f] += _both(x, jumps[_LEFT[f], j], jumps[_RIGHT[f], h])
+                            pair[f] += product_mean(x, jumps[_LEFT[f], j], jumps[_RIGHT[f], h])
                 cross = gram[k, i]
                 stein[n, k, i] = -cross * pair[0]
                 stein[n, i, k] = -cross * pair[0]

@@ -15,8 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gmmdyn.gaussian.normal import density
-from gmmdyn.gaussian.root import field_factor
+from gmmdyn.gaussian import density, field_factor
 from gmmdyn.interfaces import Activation, Fields
 from gmmdyn_integrators._outputs import Head, lead_sizes, leads
 from gmmdyn_integrators._zero import ZERO

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gmmdyn.gaussian import PiecewiseLinear
 from gmmdyn_integrators._bundles import Bundle
 from gmmdyn_integrators._error_rate import Method
 from gmmdyn_integrators._lines import on_lines, wrong
-from gmmdyn_integrators._pieces import Pieces
 
 # Units that are off on average change the output's sign in places that few lines meet.
 _FEWEST = 2**6
 
 
-def piecewise(pieces: Pieces, compiled: bool) -> Method:
+def piecewise(pieces: PiecewiseLinear, compiled: bool) -> Method:
     """Return how piecewise-linear units are treated.
 
     Args:
@@ -40,7 +40,7 @@ def _differentiable(lines: Bundle, points: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Compiled:
-    def __init__(self, pieces: Pieces) -> None:
+    def __init__(self, pieces: PiecewiseLinear) -> None:
         self._parts = (pieces.kinks, pieces.offsets, pieces.slopes)
 
     def __call__(self, lines: Bundle, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn import Loss
-from gmmdyn.gaussian.root import field_factor
+from gmmdyn.gaussian import density, field_factor
 from gmmdyn.interfaces import Errors, Fields, Integrator, Moments
 from gmmdyn_integrators._obstacles import refuse
 from gmmdyn_integrators._outputs import Head, lead_sizes, leads, shaped
@@ -133,15 +133,15 @@ def _bends(fields: Fields, head: Head, lam: Tensor, back: Tensor, w: Tensor) -> 
     for index, kink in enumerate(activation.kinks):
         jump = activation.slopes[index + 1] - activation.slopes[index]
         distance = kink - fields.mean
-        density = torch.exp(-0.5 * distance**2 / safe) / torch.sqrt(2 * math.pi * safe)
-        density = torch.where(frozen.expand_as(density), torch.zeros_like(density), density)
+        height = density(distance / safe.sqrt()) / safe.sqrt()
+        height = torch.where(frozen, torch.zeros_like(height), height)
         conditional = []
         for k in range(lam.shape[-1]):
             shift = (lam[..., k] - kink).unsqueeze(-1) * slope[..., :, k].unsqueeze(-2)
             output = outputs_of(head, activation(lam - shift))
             delta = w @ fields.loss.signal(output, head.labels.unsqueeze(-2))  # (..., C, O)
             conditional.append((delta * head.readout[..., k, :]).sum(-1))
-        total = total + jump * density * torch.stack(conditional, dim=-1)
+        total = total + jump * height * torch.stack(conditional, dim=-1)
     return total
 
 

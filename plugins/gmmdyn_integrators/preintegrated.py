@@ -1,6 +1,6 @@
 r"""Closed forms for pairs of units; beyond pairs, exact along one direction and points across it.
 
-All moments but the noise involve at most two units, and those are closed forms (`_hinges.py`). The
+All moments but the noise involve at most two units, and those are closed forms (`_pairs.py`). The
 noise of more units is integrated exactly along lines and averaged over them (`_lines.py`): an
 average of matrices that are positive semi-definite. Mixing it with closed forms for pairs is no
 more accurate, and its small eigenvalues, which part units that merge, have either sign then. Both
@@ -23,16 +23,15 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from gmmdyn import Loss, checks
-from gmmdyn.gaussian.root import field_factor
+from gmmdyn.gaussian import PiecewiseLinear, field_factor
 from gmmdyn.interfaces import Activation, Errors, Fields, Integrator, Moments
-from gmmdyn_integrators import _straight
+from gmmdyn_integrators import _pairs
 from gmmdyn_integrators._any_loss import AnyLoss
 from gmmdyn_integrators._compiled import compiled, may_compile, rows
 from gmmdyn_integrators._error_rate import RELATIVE, error_rate
 from gmmdyn_integrators._lines import across, cut, generic_direction, noise
 from gmmdyn_integrators._obstacles import refuse
 from gmmdyn_integrators._outputs import Exact
-from gmmdyn_integrators._pieces import Pieces, pieces_of
 from gmmdyn_integrators._piecewise_rate import piecewise
 from gmmdyn_integrators._scramblings import Scramblings
 
@@ -84,7 +83,7 @@ class PreIntegrated(Integrator):
         self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._hidden = 0
         self._scramblings = Scramblings(0, self._seed)
-        self._pieces: dict[tuple[object, ...], Pieces] = {}
+        self._pieces: dict[tuple[object, ...], PiecewiseLinear] = {}
         for name in ("_along", "_across", "_points", "_loss_points"):
             self.register_buffer(name, torch.empty(0, dtype=torch.float64), persistent=False)
 
@@ -158,7 +157,7 @@ class PreIntegrated(Integrator):
             return self._any_loss(pieces, fields, "_points").moments()
         if may_compile(fields):
             return self._compiled(pieces, fields, self.get_buffer("_across")).moments
-        found = _straight.moments(pieces, fields)
+        found = _pairs.moments(pieces, fields)
         if self._hidden > 2 and len(pieces.kinks):
             along = self.get_buffer("_along").to(fields.mean)
             points = self.get_buffer("_points").to(fields.mean)
@@ -186,27 +185,27 @@ class PreIntegrated(Integrator):
         error = means.detach().std(-1) / math.sqrt(_LOSS_SETS)
         return found._replace(loss=means.mean(-1), loss_se=error)
 
-    def _describe(self, fields: Fields) -> Pieces:
+    def _describe(self, fields: Fields) -> PiecewiseLinear:
         activation = fields.activation
         refuse(self.obstacle(activation, fields.loss, self._hidden, fields.outputs))
         key = (type(activation), activation.kinks, activation.slopes)
         if key not in self._pieces:
-            self._pieces[key] = pieces_of(activation)
+            self._pieces[key] = PiecewiseLinear.of(activation)
         return self._pieces[key]
 
-    def _any_loss(self, pieces: Pieces, fields: Fields, lines: str) -> AnyLoss:
+    def _any_loss(self, pieces: PiecewiseLinear, fields: Fields, lines: str) -> AnyLoss:
         along = self.get_buffer("_along").to(fields.mean)
         points = self.get_buffer(lines).to(fields.mean)
         return AnyLoss(fields, partial(self._exact, pieces), along, points)
 
-    def _exact(self, pieces: Pieces, fields: Fields) -> Exact:
+    def _exact(self, pieces: PiecewiseLinear, fields: Fields) -> Exact:
         """Return what pairs of units determine, for the square loss."""
         if may_compile(fields):
             none = torch.empty(0, self._hidden, dtype=torch.float64)
             return self._compiled(pieces, fields, none)
-        return _straight.moments(pieces, fields)
+        return _pairs.moments(pieces, fields)
 
-    def _compiled(self, pieces: Pieces, fields: Fields, lines: Tensor) -> Exact:
+    def _compiled(self, pieces: PiecewiseLinear, fields: Fields, lines: Tensor) -> Exact:
         """Return what pairs determine, and the noise of more units if there are lines."""
         from gmmdyn_integrators import _kernels_pairs as kernels  # numba is heavy
 

@@ -11,11 +11,11 @@ from scipy.stats import qmc
 from torch import Tensor
 
 from gmmdyn import checks
+from gmmdyn.gaussian import PiecewiseLinear
 from gmmdyn.interfaces import Errors, Fields
 from gmmdyn_integrators import _points
 from gmmdyn_integrators._crossings import SMOOTH
 from gmmdyn_integrators._error_rate import RELATIVE, error_rate
-from gmmdyn_integrators._pieces import pieces_of
 from gmmdyn_integrators._piecewise_rate import piecewise
 from gmmdyn_integrators._scramblings import Scramblings
 
@@ -101,7 +101,7 @@ class Sobol(_points.PointAverage):
             method = SMOOTH
         elif activation.slopes:
             # numba takes longer to import than it would save in most solves.
-            method = piecewise(pieces_of(activation), compiled=False)
+            method = piecewise(PiecewiseLinear.of(activation), compiled=False)
         else:
             return found
         pilots = _points.local_fields(fields, z[:: max(1, len(z) // _PILOTS)])

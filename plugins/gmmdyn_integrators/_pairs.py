@@ -5,12 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gmmdyn.gaussian.normal import density
-from gmmdyn.interfaces import Fields
-from gmmdyn_integrators._hinges import units
-from gmmdyn_integrators._outputs import Exact, Head, PairMeans, of_square_loss, square_of
-from gmmdyn_integrators._pieces import (
-    PAIRS,
+from gmmdyn.gaussian import density
+from gmmdyn.gaussian.piecewise_linear import (
     SLOPE,
     SLOPE2,
     SLOPE2_VALUE,
@@ -19,11 +15,15 @@ from gmmdyn_integrators._pieces import (
     SLOPE_VALUE2,
     VALUE,
     VALUE2,
-    Pieces,
+    PiecewiseLinear,
+    mean_value,
 )
+from gmmdyn.gaussian.piecewise_linear_pairs import PAIRS, expectations
+from gmmdyn.interfaces import Fields
+from gmmdyn_integrators._outputs import Exact, Head, PairMeans, of_square_loss, square_of
 
 
-def moments(pieces: Pieces, fields: Fields) -> Exact:
+def moments(pieces: PiecewiseLinear, fields: Fields) -> Exact:
     """Compute what pairs of units determine: all but the noise of more than two units with kinks.
 
     Args:
@@ -35,7 +35,7 @@ def moments(pieces: Pieces, fields: Fields) -> Exact:
     """
     shape, head = fields.mean.shape, Head.of(fields)
     covariance = fields.covariance.expand(*shape, shape[-1])
-    found = units(pieces, fields.mean, covariance)
+    found = expectations(pieces, fields.mean, covariance)
     single = found.single
     pair = dict(zip(PAIRS, found.pair, strict=False))
 
@@ -85,7 +85,7 @@ def _noise(single: Tensor, pair: dict[tuple[int, int], Tensor], head: Head) -> T
     return torch.where(same, torch.diag_embed(own), apart)
 
 
-def _curvature(pieces: Pieces, fields: Fields, head: Head, covariance: Tensor) -> Tensor:
+def _curvature(pieces: PiecewiseLinear, fields: Fields, head: Head, covariance: Tensor) -> Tensor:
     r"""Return $E[g''(\lambda_k) d_k]$ exactly, shape `(..., C, K)`.
 
     g'' is a jump J at each kink c, so this is $J\,N(c; m_k, Q_{kk})\,((v y)_k - \sum_i
@@ -98,24 +98,14 @@ def _curvature(pieces: Pieces, fields: Fields, head: Head, covariance: Tensor) -
     safe = torch.where(frozen, torch.ones_like(variance), variance)
     share = covariance / safe.unsqueeze(-2)  # [i, k] = Q_ik / Q_kk
     left = variance.unsqueeze(-1) - share * covariance
+    moves = left > 0
+    spread = torch.where(moves, left, torch.ones_like(left)).sqrt()
+    spread = torch.where(moves, spread, torch.zeros_like(left))
     total = torch.zeros_like(mean)
-    for kink, jump in pieces.hinges():
+    for kink, jump in pieces.bends():
         distance = kink - mean
         height = density(distance / safe.sqrt()) / safe.sqrt()
         conditional = mean.unsqueeze(-1) + share * distance.unsqueeze(-2)  # [i, k]
-        given = pull - (gram * _gaussian_mean(pieces, conditional, left)).sum(-2)
+        given = pull - (gram * mean_value(pieces, conditional, spread)).sum(-2)
         total = total + jump * torch.where(frozen, torch.zeros_like(height), height) * given
-    return total
-
-
-def _gaussian_mean(pieces: Pieces, mean: Tensor, variance: Tensor) -> Tensor:
-    """Return E[g(x)] for x ~ N(mean, variance)."""
-    some = variance > 0
-    deviation = torch.where(some, variance, torch.ones_like(variance)).sqrt()
-    total = float(pieces.offsets[0]) + float(pieces.slopes[0]) * mean
-    for kink, jump in pieces.hinges():
-        above = mean - kink
-        ratio = above / deviation
-        hinge = above * torch.special.ndtr(ratio) + deviation * density(ratio)
-        total = total + jump * torch.where(some, hinge, above.clamp_min(0))
     return total
