@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gmmdyn import OrderParameters
+from gmmdyn import integrator as build_integrator
 from gmmdyn.errors import NotPositiveError
 from gmmdyn_ode.choice import Choice
 from gmmdyn_ode.coordinates import Coordinates
@@ -16,6 +17,11 @@ from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.state import State
 from gmmdyn_ode.units import embedded, units_of
+
+# An integrator with a smaller error than this is as good as a closed form.
+_EXACT = 1e-8
+# The binary logarithm of the number of points with which a search begins.
+_COARSE = 10
 
 
 class Slope(NamedTuple):
@@ -68,10 +74,25 @@ class Equations:
     def __init__(self, problem: Problem, choice: Choice, limit: int) -> None:
         self.problem = problem
         hidden = problem.initial.v.shape[-1]
-        integrator, _ = choice.prepared(problem.activation, problem.loss, hidden)
-        self._dynamics = Dynamics(problem, integrator, limit=False)
+        self._integrator, _ = choice.prepared(problem.activation, problem.loss, hidden)
+        self._dynamics = Dynamics(problem, self._integrator, limit=False)
         self._limit = limit
         self.count = 0
+
+    @property
+    def sampled(self) -> bool:
+        """Whether F is an average over points, and smooth to their error only."""
+        return self._integrator.relative_error > _EXACT
+
+    def coarser(self) -> Equations | None:
+        """Return the same equations with fewer points, or None if there are few enough."""
+        spec = self._integrator.spec
+        if spec is None or spec.name != "sobol":
+            return None
+        points = build_integrator(spec.name, **{**spec.options, "log2_samples": _COARSE})
+        if points.relative_error <= self._integrator.relative_error:
+            return None
+        return Equations(self.problem, Choice(points, torch.device("cpu")), self._limit)
 
     @property
     def mean_overlaps(self) -> Tensor:

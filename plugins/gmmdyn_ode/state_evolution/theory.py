@@ -20,10 +20,11 @@ from gmmdyn.interfaces import (
 )
 from gmmdyn_ode.coordinates import Coordinates, Overlaps, Weights
 from gmmdyn_ode.problem import Problem
+from gmmdyn_ode.state_evolution.polish import Found, plain, polished
 from gmmdyn_ode.state_evolution.reduced import ReducedXOR
 from gmmdyn_ode.state_evolution.residual import Equations, Field
 from gmmdyn_ode.state_evolution.roots import Root, anderson, damped, newton
-from gmmdyn_ode.state_evolution.search import Found, flowing, plain, polished
+from gmmdyn_ode.state_evolution.search import flowing
 from gmmdyn_ode.state_evolution.stability import stability_of
 from gmmdyn_ode.theory import ODE
 
@@ -208,7 +209,7 @@ class StateEvolution(Theory):
         about["merged_units"] = [group for group in groups if len(group) > 1]
         about["vanished_units"] = np.flatnonzero(found.gone).tolist()
         about["left_saddles"] = found.left_saddles
-        verdict = stability_of(equations, found)
+        verdict = found.verdict or stability_of(equations, found)
         about["stability"], about["eigenvalues"] = verdict.name, verdict.rates
         about["marginal"] = verdict.marginal
         return about
