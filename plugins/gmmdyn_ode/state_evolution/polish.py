@@ -28,9 +28,9 @@ _NEARBY, _LINEAR = 0.05, 0.5
 _CONTRACTS = 0.25
 # The smallest share of a step and the number of steps of a quick try.
 _QUICK = 0.5, 10
-# Units smaller than this share of the largest that shrink as if they were alone are on their way to
-# nothing, where a quick try looks for them.
-_SMALL = 1e-2
+# Units smaller than this share of the largest that shrink by themselves, at no less than this share
+# of the rate of decay, are on their way to nothing: a quick try looks for them there.
+_SMALL, _SHRINKS = 1e-2, 1e-2
 # Of the rate of decay: eigenvalues so small are 0 within the error of an integrator.
 _FLAT = 1e-3
 
@@ -90,10 +90,13 @@ def polished(
         Where it ended.
     """
     best: Found | None = None
-    sizes = {small, max(small, _SMALL * float(unit_sizes(state).max()))} if quick else {small}
+    limits = [(small, 0.0)]
+    if quick:
+        largest = float(unit_sizes(state).max())
+        limits.insert(0, (max(small, _SMALL * largest), _SHRINKS * equations.decay_rate))
     seen = set()
-    for size in sorted(sizes, reverse=True):
-        gone = _vanishing(equations, state, size)
+    for limit in limits:
+        gone = _vanishing(equations, state, *limit)
         if gone.tobytes() in seen:
             continue
         seen.add(gone.tobytes())
@@ -174,7 +177,7 @@ def _newton(
     """Look for a fixed point near a state of the units that have not vanished."""
     hidden = equations.problem.initial.v.shape[-1]
     x, near = coordinates.flat(state), True
-    if x.size:
+    if x.size:  # some units are left
         size = max(1.0, float(np.abs(x).max()))
         field = Field(equations, coordinates, kept)
         if quick:
@@ -183,8 +186,6 @@ def _newton(
             root = newton(field, x, tolerance)
         near = _near(root, float(np.abs(root.x - x).max()) / size, equations.decay_rate)
         state = coordinates.state(root.x)
-    else:
-        state = coordinates.state(x)
     full = embedded(state, kept, hidden)
     rates = equations(full)
     asymmetry = residual(full, rates)
@@ -200,10 +201,16 @@ def _near(root: Root, moved: float, decay_rate: float) -> bool:
     return moved < _LINEAR and root.contraction < _CONTRACTS and rising < _FLAT * decay_rate
 
 
-def _vanishing(equations: Equations, state: OrderParameters, small: float) -> np.ndarray:
+def _vanishing(
+    equations: Equations, state: OrderParameters, small: float, slow: float
+) -> np.ndarray:
+    """Say which units are smaller than `small` and shrink faster than at the rate `slow`."""
     size = unit_sizes(state)
     gone = size < small
     if bool(gone.any()):
         rates = equations(state)
-        gone &= rates.Q.diagonal() + 2 * state.v * rates.v < 0
+        growth = rates.Q.diagonal() + 2 * state.v * rates.v  # of size², biases included
+        if state.b is not None and rates.b is not None:
+            growth = growth + 2 * state.b * rates.b
+        gone &= growth < -2 * slow * size**2
     return np.array((gone | (size == 0)).numpy())
