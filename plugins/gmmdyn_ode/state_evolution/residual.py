@@ -92,7 +92,7 @@ class Equations:
         points = build_integrator(spec.name, **{**spec.options, "log2_samples": _COARSE})
         if points.relative_error <= self._integrator.relative_error:
             return None
-        return Equations(self.problem, Choice(points, torch.device("cpu")), self._limit)
+        return Equations(self.problem, Choice(points, torch.device("cpu")), self.left)
 
     @property
     def mean_overlaps(self) -> Tensor:
