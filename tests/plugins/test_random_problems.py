@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import gmmdyn as gd
-from gmmdyn.errors import ConvergenceError
 
 ACTIVATIONS = ("relu", "leaky-relu", "erf", "tanh")
 
@@ -63,15 +62,8 @@ def test_a_random_problem_is_solved_to_a_long_time(seed):
     assert found.classification_error[-1] > bayes.value - slack
 
 
-# Twelve leaky units for two clusters: along flat directions the flow is slower than the limit of
-# evaluations allows, and units that nearly merge keep Newton's method from ending it.
-TOO_SLOW = pytest.mark.xfail(raises=ConvergenceError, reason="100,000 evaluations do not suffice")
-
-
 @pytest.mark.science
-@pytest.mark.parametrize(
-    "seed", [pytest.param(n, marks=TOO_SLOW) if n == 29 else n for n in range(60)]
-)
+@pytest.mark.parametrize("seed", range(60))
 def test_a_random_problem_has_a_fixed_point(seed):
     experiment = problem(seed)
     found = experiment.solve("state-evolution")

@@ -9,12 +9,18 @@ import torch
 from torch import Tensor
 
 from gmmdyn import OrderParameters
+from gmmdyn import integrator as build_integrator
 from gmmdyn.errors import NotPositiveError
 from gmmdyn_ode.coordinates import Coordinates
 from gmmdyn_ode.dynamics import Dynamics
 from gmmdyn_ode.integrators import Integrators
 from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.state import State, embedded, units_of
+
+# An integrator with a smaller error than this is as good as a closed form.
+_EXACT = 1e-8
+# The binary logarithm of the number of points with which a search begins.
+_COARSE = 10
 
 
 class Slope(NamedTuple):
@@ -67,10 +73,25 @@ class Equations:
     def __init__(self, problem: Problem, integrators: Integrators, limit: int) -> None:
         self.problem = problem
         hidden = problem.initial.v.shape[-1]
-        integrator, _ = integrators.prepared(problem.activation, problem.loss, hidden)
-        self._dynamics = Dynamics(problem, integrator, limit=False)
+        self._integrator, _ = integrators.prepared(problem.activation, problem.loss, hidden)
+        self._dynamics = Dynamics(problem, self._integrator, limit=False)
         self._limit = limit
         self.count = 0
+
+    @property
+    def sampled(self) -> bool:
+        """Whether F is an average over points, and smooth to their error only."""
+        return self._integrator.relative_error > _EXACT
+
+    def coarser(self) -> Equations | None:
+        """Return the same equations with fewer points, or None if there are few enough."""
+        spec = self._integrator.spec
+        if spec is None or spec.name != "sobol":
+            return None
+        points = build_integrator(spec.name, **{**spec.options, "log2_samples": _COARSE})
+        if points.relative_error <= self._integrator.relative_error:
+            return None
+        return Equations(self.problem, Integrators(points, torch.device("cpu")), self.left)
 
     @property
     def mean_overlaps(self) -> Tensor:

@@ -40,11 +40,15 @@ class Root(NamedTuple):
         x: the point, shape `(n,)`.
         residual: its size, as the field measures it.
         converged: whether that is within the tolerance.
+        contraction: by how much the first full step of Newton's method shortened the next one.
+        slopes: dF/dx at the start of Newton's method, shape `(n, n)`.
     """
 
     x: np.ndarray
     residual: float
     converged: bool
+    contraction: float = float("inf")
+    slopes: np.ndarray | None = None
 
 
 def slopes_of(
@@ -140,7 +144,14 @@ def anderson(
     return best
 
 
-def newton(field: FieldLike, x: np.ndarray, tolerance: float, reach: float = np.inf) -> Root:
+def newton(
+    field: FieldLike,
+    x: np.ndarray,
+    tolerance: float,
+    reach: float = np.inf,
+    shortest: float = _SHORTEST_SHARE,
+    most: int = _MOST_STEPS,
+) -> Root:
     """Iterate Newton's method, with shorter steps where needed, and once more below the tolerance.
 
     A step is accepted if the next one, of the same Jacobian, is shorter. That the residual falls is
@@ -152,6 +163,9 @@ def newton(field: FieldLike, x: np.ndarray, tolerance: float, reach: float = np.
         x: where to start, near a root.
         tolerance: for the residual.
         reach: how far from the start, in any entry, a root is of interest.
+        shortest: the smallest share of a step that is tried; 1 gives up, at the price of one
+            Jacobian, where the steps do not shorten by themselves.
+        most: how many steps are taken.
 
     Returns:
         The best point met.
@@ -162,7 +176,8 @@ def newton(field: FieldLike, x: np.ndarray, tolerance: float, reach: float = np.
     """
     slope, start = field(x), x
     best = Root(x, slope.residual, slope.residual <= tolerance)
-    for _ in range(_MOST_STEPS):
+    contraction, first = float("inf"), None
+    for _ in range(most):
         done = slope.residual <= tolerance
         if np.abs(x - start).max() > reach:
             break
@@ -175,13 +190,14 @@ def newton(field: FieldLike, x: np.ndarray, tolerance: float, reach: float = np.
         inverse = np.linalg.pinv(slopes, rcond=1e-12)
         step = -inverse @ slope.value
         share = 1.0
-        while share >= _SHORTEST_SHARE and field.left > 0:
+        while share >= shortest and field.left > 0:
             trial = field(x + share * step)
             if trial.residual < best.residual:
                 best = Root(x + share * step, trial.residual, trial.residual <= tolerance)
-            if np.isfinite(trial.residual) and np.linalg.norm(inverse @ trial.value) < (
-                1 - share / 4
-            ) * np.linalg.norm(step):
+            after, before = np.linalg.norm(inverse @ trial.value), np.linalg.norm(step)
+            if first is None:
+                contraction, first = float(after / before), slopes
+            if np.isfinite(trial.residual) and after < (1 - share / 4) * before:
                 break
             share /= 2
         else:
@@ -189,4 +205,4 @@ def newton(field: FieldLike, x: np.ndarray, tolerance: float, reach: float = np.
         if done:
             break
         x, slope = x + share * step, trial
-    return best
+    return best._replace(contraction=contraction, slopes=first)

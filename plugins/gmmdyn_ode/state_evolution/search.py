@@ -1,58 +1,38 @@
-"""From a start to a fixed point, in the coordinates that suit each stage."""
+"""From a start to the fixed point that the flow reaches."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import torch
 
 from gmmdyn import OrderParameters
-from gmmdyn_ode.chart import chart_of
-from gmmdyn_ode.coordinates import Coordinates, Weights
+from gmmdyn_ode.chart import MakeChart, chart_of
 from gmmdyn_ode.integration import accepted_steps
+from gmmdyn_ode.problem import Problem
 from gmmdyn_ode.solver import RightHandSide, StoppedError
-from gmmdyn_ode.state import State, embedded, unit_sizes, units_of
-from gmmdyn_ode.state_evolution.residual import Equations, Field, residual
-from gmmdyn_ode.state_evolution.roots import newton
+from gmmdyn_ode.state import State, unit_sizes
+from gmmdyn_ode.state_evolution.polish import Found, plain, polished
+from gmmdyn_ode.state_evolution.residual import Equations, residual
+from gmmdyn_ode.state_evolution.split import SplitChart
 from gmmdyn_ode.state_evolution.stability import stability_of
-from gmmdyn_ode.state_evolution.symmetric import Exchangeable, groups_of
 
-# The flow has come near a root where the residual is below; it is followed with these tolerances,
-# to a time at which nothing can be slower.
-_NEAR, _FLOW_RTOL, _FLOW_ATOL, _END = 1e-5, 1e-5, 1e-8, 1e12
+# The flow has come near a root where the residual is below; it is followed to a time at which
+# nothing can be slower.
+_NEAR, _END = 1e-5, 1e12
+# Its tolerances: on the way, and where Newton's method has failed several times beside a root.
+# There an integrator's own roughness, not the flow, limits steps at the first ones.
+_ATOL, _RTOL, _LOOSE_RTOL, _PATIENCE = 1e-8, 1e-5, 1e-3, 3
+# Newton's method is tried when the residual has fallen by so much, or after so many times the
+# evaluations that the last try took.
+_FALL, _SHARE = 3.0, 10
+# The residual below which it is tried at the start, where fewer points have led there.
+_LED = 1e-2
 # Saddles that are left one after the other: each costs another flow.
 _MOST_SADDLES = 10
 # A unit is gone once its weights are below this, and below this share of the largest at the start.
 _GONE, _SHRUNK = 1e-5, 1e-3
-# How far Newton's method may go and still be said to polish.
-_NEARBY = 0.05
-
-
-class Found(NamedTuple):
-    """Where a search ended.
-
-    Attributes:
-        state: the order parameters.
-        residual: the scaled residual, averaged over exchanges of units that act as one.
-        converged: whether it is within the tolerance.
-        asymmetry: the scaled residual without that average; the same where no units merge.
-        gone: units that vanished, shape `(K,)`.
-        group: the group of units that act as one of each unit, shape `(K,)`; -1 for those gone.
-        moved: how far Newton's method went, as a share of the largest coordinate.
-        why: a clause on why the search ended, if it did not converge, and the word for it.
-        left_saddles: how many saddles were left on the way.
-    """
-
-    state: OrderParameters
-    residual: float
-    converged: bool
-    asymmetry: float
-    gone: np.ndarray
-    group: np.ndarray
-    moved: float = 0.0
-    why: tuple[str, str] = ("its residual is no longer falling; start nearer", "residual")
-    left_saddles: int = 0
 
 
 def flowing(equations: Equations, start: OrderParameters, tolerance: float) -> Found:
@@ -60,7 +40,7 @@ def flowing(equations: Equations, start: OrderParameters, tolerance: float) -> F
 
     A flow that starts with a symmetry keeps it, and may come to rest where a state without the
     symmetry would not. Any fluctuation leaves such a saddle along its unstable direction, and so
-    does the search.
+    does the search. An average over many points is led by one over few.
 
     Args:
         equations: F.
@@ -71,9 +51,27 @@ def flowing(equations: Equations, start: OrderParameters, tolerance: float) -> F
         Where it ended.
     """
     small = min(_GONE, _SHRUNK * float(unit_sizes(start).max()))
-    found, saddles = _to_rest(equations, start, tolerance, small), 0
+    coarse = equations.coarser()
+    if coarse is None:
+        return _past_saddles(equations, start, tolerance, small)
+    led = _past_saddles(coarse, start, tolerance, small)
+    equations.count += coarse.count
+    begun = led.state if np.isfinite(led.residual) else start
+    found = _past_saddles(equations, begun, tolerance, small, _LED)
+    return found._replace(left_saddles=found.left_saddles + led.left_saddles)
+
+
+def _past_saddles(
+    equations: Equations,
+    start: OrderParameters,
+    tolerance: float,
+    small: float,
+    at_once: float = 0.0,
+) -> Found:
+    found, saddles = _to_rest(equations, start, tolerance, small, at_once=at_once), 0
     while found.converged and saddles < _MOST_SADDLES:
         verdict = stability_of(equations, found)
+        found = found._replace(verdict=verdict)
         if verdict.name != "saddle" or verdict.left is None:
             break
         if equations.left <= 0:
@@ -86,6 +84,7 @@ def flowing(equations: Equations, start: OrderParameters, tolerance: float) -> F
         saddle, found = found, _to_rest(equations, verdict.left, tolerance, small, near)
         if found.converged and _same(saddle.state, found.state):
             # What is stable lies too near for the search to tell: it is said to be a saddle.
+            found = found._replace(verdict=verdict)
             break
     return found._replace(left_saddles=saddles)
 
@@ -104,113 +103,67 @@ def _to_rest(
     tolerance: float,
     small: float,
     near: float = _NEAR,
+    at_once: float = 0.0,
 ) -> Found:
     """Follow the flow with an implicit method, and polish where it moves more slowly than `near`.
 
     Units that vanish on the way are left out at the end: for an activation that is 0 at 0 a unit
     without weights stays so, and with a kink there the right-hand side has no derivative at it.
-    Units that merge are treated as in `symmetric.py`.
     """
+    state, size = start, np.inf
+    if at_once > 0:
+        size = residual(start, equations(start))
+        if size < at_once:
+            found = _settled(equations, start, tolerance, small)
+            if found is not None:
+                return found
+    why = ("it came to rest without converging; raise `tolerance`", "residual")
     flat = State(start.Q.unsqueeze(-3), start.R.unsqueeze(-3), start.v, start.b).pack()
     field = RightHandSide(equations.flat, max(equations.left, 0))
-    how = _END, _FLOW_RTOL, _FLOW_ATOL, chart_of(equations.problem)
-    state, size = start, np.inf
-    why = ("it came to rest without converging; raise `tolerance`", "residual")
+    make_chart = _chart_of(equations.problem)
+    tries, again, time = 0, np.inf, 0.0
+    rtol = _LOOSE_RTOL if equations.sampled else _RTOL
     try:
-        for step in accepted_steps(field, "BDF", 0.0, flat, *how):
-            inner = equations.problem.initial.unpack(step.state())
-            state = OrderParameters(Q=inner.q[0], R=inner.r[0], v=inner.v, b=inner.b)
-            size = residual(state, equations(state))
-            if size > near:
-                continue
-            found = polished(equations, state, tolerance, small, _NEARBY)
-            if found.converged and found.moved < _NEARBY:
-                # Units that vanish or merge only at the fixed point itself are seen there.
-                again = polished(equations, found.state, tolerance, small)
-                return again if again.converged else found
-            if size <= tolerance:
-                return plain(state, size, True)
-            # A slow place on the way, say: go on and look again much further down, at last at where
-            # the flow alone has come to rest.
-            near = max(size / 10, tolerance)
+        while time < _END:
+            steps = accepted_steps(field, "BDF", time, flat, _END, rtol, _ATOL, make_chart)
+            for step in steps:
+                time, flat = step.time, step.state()
+                inner = equations.problem.initial.unpack(flat)
+                state = OrderParameters(Q=inner.q[0], R=inner.r[0], v=inner.v, b=inner.b)
+                size = residual(state, equations(state))
+                if size > near and equations.count < again:
+                    continue
+                before = equations.count
+                found = _settled(equations, state, tolerance, small)
+                if found is not None:
+                    return found
+                if size <= tolerance:
+                    return plain(state, size, True)
+                # A slow place on the way, say: go on and look again further down, at last at where
+                # the flow alone has come to rest.
+                near = max(min(near, size) / _FALL, tolerance)
+                again = equations.count + _SHARE * (equations.count - before)
+                tries += 1
+                if tries == _PATIENCE and rtol < _LOOSE_RTOL:
+                    rtol = _LOOSE_RTOL
+                    break
     except StoppedError as stopped:
         why = stopped.reason, stopped.status
     return plain(state, size, size <= tolerance)._replace(why=why)
 
 
-def plain(state: OrderParameters, size: float, converged: bool) -> Found:
-    """Return what was found where no unit vanished or merged."""
-    hidden = state.v.shape[-1]
-    return Found(state, size, converged, size, np.zeros(hidden, dtype=bool), np.arange(hidden))
+def _settled(
+    equations: Equations, state: OrderParameters, tolerance: float, small: float
+) -> Found | None:
+    """Return the fixed point in which the flow from a state ends, or None if it is not near."""
+    found = polished(equations, state, tolerance, small, quick=True)
+    if not (found.converged and found.near):
+        return None
+    # Units that vanish or merge only at the fixed point itself are seen there.
+    again = polished(equations, found.state, tolerance, small)
+    return again if again.converged else found
 
 
-def polished(
-    equations: Equations,
-    state: OrderParameters,
-    tolerance: float,
-    small: float = 0.0,
-    nearby: float = np.inf,
-) -> Found:
-    """Look for a fixed point near a state with Newton's method.
-
-    Args:
-        equations: F.
-        state: near a fixed point.
-        tolerance: for the residual.
-        small: units whose weights are below, and shrink, are left out; those without weights are
-            in any case.
-        nearby: how far a root may be, as a share of the largest coordinate where that exceeds 1.
-
-    Returns:
-        Where it ended.
-    """
-    gone = _vanishing(equations, state, small)
-    index = torch.from_numpy(np.flatnonzero(~gone))
-    left = units_of(state, index)
-    group = groups_of(left)
-    groups = np.full(len(gone), -1)
-    groups[~gone] = group
-    found = []
-    if len(set(group)) < len(group):
-        shares = Exchangeable(group, left)
-        found.append(_newton(equations, shares, shares.shared(left), index, tolerance, nearby))
-    # An integrator that tells units apart may leave nothing of the line of fixed points on which
-    # merged units share a readout: there one share alone is at rest.
-    if not (found and found[0].converged and found[0].moved < nearby):
-        weights = Weights(equations.mean_overlaps, left)
-        found.append(_newton(equations, weights, left, index, tolerance, nearby))
-    best = min(found, key=lambda each: (not each.converged, each.residual))
-    return best._replace(gone=gone, group=groups)
-
-
-def _newton(
-    equations: Equations,
-    coordinates: Coordinates,
-    state: OrderParameters,
-    kept: torch.Tensor,
-    tolerance: float,
-    nearby: float,
-) -> Found:
-    """Look for a fixed point near a state of the units that have not vanished."""
-    hidden = equations.problem.initial.v.shape[-1]
-    x, moved = coordinates.flat(state), 0.0
-    if x.size:
-        size = max(1.0, float(np.abs(x).max()))
-        root = newton(Field(equations, coordinates, kept), x, tolerance, nearby * size)
-        moved = float(np.abs(root.x - x).max()) / size
-        state = coordinates.state(root.x)
-    full = embedded(state, kept, hidden)
-    rates = equations(full)
-    asymmetry = residual(full, rates)
-    size = residual(state, coordinates.averaged(units_of(rates, kept)))
-    found = plain(full, size, size <= tolerance)
-    return found._replace(asymmetry=asymmetry, moved=moved)
-
-
-def _vanishing(equations: Equations, state: OrderParameters, small: float) -> np.ndarray:
-    size = unit_sizes(state)
-    gone = size < small
-    if bool(gone.any()):
-        rates = equations(state)
-        gone &= rates.Q.diagonal() + 2 * state.v * rates.v < 0
-    return np.array((gone | (size == 0)).numpy())
+def _chart_of(problem: Problem) -> MakeChart | None:
+    """Return the coordinates in which the flow is smooth."""
+    return partial(SplitChart, problem) if problem.activation.smooth else chart_of(problem)

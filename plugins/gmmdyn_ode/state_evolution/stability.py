@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from gmmdyn import OrderParameters
-from gmmdyn_ode.coordinates import Weights
+from gmmdyn_ode.coordinates import Coordinates, Weights
 from gmmdyn_ode.state import embedded, units_of
 from gmmdyn_ode.state_evolution.residual import Equations, Field
 from gmmdyn_ode.state_evolution.roots import slopes_of
+from gmmdyn_ode.state_evolution.split import SplitOverlaps
 
 if TYPE_CHECKING:
-    from gmmdyn_ode.state_evolution.search import Found
+    from gmmdyn_ode.state_evolution.polish import Found
 
 # How far along the unstable direction a saddle is left, as a share of the largest weight.
 _AWAY = 1e-3
@@ -23,6 +24,9 @@ _ROUNDING = 1e-10
 # What the integration error does to an eigenvalue that is 0, as a share of the rate of decay, which
 # is the slowest that units have by themselves: merged units share a readout along flat directions.
 _FLAT = 1e-5
+# By this share of the largest norm merged units are parted for differences of an average over
+# points, whose error has a kink where they are one: many steps of differences away from it.
+_APART = 1e-4
 
 
 class Stability(NamedTuple):
@@ -48,10 +52,11 @@ class Stability(NamedTuple):
 def stability_of(equations: Equations, found: Found) -> Stability:
     """Return what the Jacobian at a fixed point says.
 
-    It is that in `Weights` of the units that have not vanished. Those that have are where the
-    right-hand side may have no derivative; that they shrink was seen on the way. The error of each
-    eigenvalue is what a step four times as long does to it, and a hundred-thousandth of the rate of
-    decay 2 eta kappa for the integrator, which makes merged units a little unequal.
+    It is that of the units that have not vanished, in the coordinates in which F is smooth. Those
+    that have are where the right-hand side may have no derivative; that they shrink was seen on
+    the way. The error of each eigenvalue is what a step four times as long does to it, and a
+    hundred-thousandth of the rate of decay 2 eta kappa for the integrator, which makes merged
+    units a little unequal.
 
     Args:
         equations: F.
@@ -66,8 +71,8 @@ def stability_of(equations: Equations, found: Found) -> Stability:
     state = units_of(found.state, kept)
     if not len(kept):
         return Stability("stable", [])
-    coordinates = Weights(equations.mean_overlaps, state)
-    field, x = Field(equations, coordinates, kept), coordinates.flat(state)
+    coordinates, x = _smooth(equations, state)
+    field = Field(equations, coordinates, kept)
     slopes = slopes_of(field, x, central=True)
     coarse = slopes_of(field, x, central=True, enlarged=4.0)
     if not (np.isfinite(slopes).all() and np.isfinite(coarse).all()):
@@ -87,6 +92,24 @@ def stability_of(equations: Equations, found: Found) -> Stability:
     direction = unstable.real if np.abs(unstable.real).max() > 0 else unstable.imag
     direction = direction / direction[np.abs(direction).argmax()]
     step = _AWAY * np.abs(x).max()
-    away = embedded(coordinates.state(x + step * direction), kept, len(found.gone))
+    # A saddle may lie at the edge of the possible states, as where units have merged: inwards.
+    sides = [coordinates.state(x + sign * step * direction) for sign in (1, -1)]
+    inner = max(sides, key=lambda side: float(torch.linalg.eigvalsh(side.Q).min()))
+    away = embedded(inner, kept, len(found.gone))
     fastest = float(rates[rates > error].max())
     return Stability("saddle", rates.tolist(), marginal, away, step * fastest)
+
+
+def _smooth(equations: Equations, state: OrderParameters) -> tuple[Coordinates, np.ndarray]:
+    """Return coordinates in which F is smooth around a state, and those of the state."""
+    overlaps, smooth = equations.mean_overlaps, equations.problem.activation.smooth
+    coordinates: Coordinates
+    if smooth and not equations.sampled:
+        coordinates = SplitOverlaps(overlaps, state)
+        return coordinates, coordinates.flat(state)
+    coordinates = Weights(overlaps, state)
+    if not smooth:
+        return coordinates, coordinates.flat(state)
+    apart = _APART**2 * state.Q.diagonal().max() * torch.eye(len(state.v)).double()
+    parted = OrderParameters(Q=state.Q + apart, R=state.R, v=state.v, b=state.b)
+    return coordinates, coordinates.flat(parted)

@@ -21,34 +21,6 @@ from torch import Tensor
 from gmmdyn import OrderParameters
 from gmmdyn_ode.coordinates import Coordinates, joined
 
-# Units whose w/v differ by less than this angle act as one.
-_ANGLE = 0.02
-
-
-def groups_of(state: OrderParameters) -> np.ndarray:
-    """Find units that act as one.
-
-    Args:
-        state: without batch shape.
-
-    Returns:
-        The group of each unit, numbers from 0 in order of appearance, shape `(K,)`.
-    """
-    v, q = state.v.numpy(), state.Q.numpy()
-    norm = np.sqrt(np.maximum(q.diagonal(), 1e-300))
-    cosine = q / np.outer(norm, norm)
-    ratio = v / norm
-    # 1 - cos = angle²/2; a threshold on the ratio of lengths as well, and the same sign.
-    alone = np.eye(len(v), dtype=bool)
-    close = alone | (1 - cosine < _ANGLE**2 / 2) & (np.abs(ratio[:, None] - ratio) < _ANGLE)
-    group = np.full(len(v), -1)
-    count = 0
-    for unit in range(len(v)):
-        if group[unit] < 0:
-            group[close[unit] & (group < 0)] = count
-            count += 1
-    return group
-
 
 @final
 class Exchangeable(Coordinates):
@@ -69,11 +41,6 @@ class Exchangeable(Coordinates):
         self._several = self._size > 1
         self._clusters = like.R.shape[0]
         self._bias = like.b is not None
-
-    @property
-    def fewer(self) -> bool:
-        """Whether any two units are in one group."""
-        return bool(self._several.any())
 
     def _folded(
         self, state: OrderParameters

@@ -20,10 +20,11 @@ from gmmdyn.interfaces import (
 )
 from gmmdyn_ode.coordinates import Coordinates, Overlaps, Weights
 from gmmdyn_ode.problem import Problem
+from gmmdyn_ode.state_evolution.polish import Found, plain, polished
 from gmmdyn_ode.state_evolution.reduced import ReducedXOR
 from gmmdyn_ode.state_evolution.residual import Equations, Field
 from gmmdyn_ode.state_evolution.roots import Root, anderson, damped, newton
-from gmmdyn_ode.state_evolution.search import Found, flowing, plain, polished
+from gmmdyn_ode.state_evolution.search import flowing
 from gmmdyn_ode.state_evolution.stability import stability_of
 from gmmdyn_ode.state_evolution.words import stability_in_words
 from gmmdyn_ode.theory import ODE
@@ -43,10 +44,11 @@ class StateEvolution(Theory):
     v (and b).
 
     Units that the task does not need vanish or merge. Those that vanish are left out and
-    verified at the end (all of them: the zero network, v = Q = 0). Those that merge, at an angle
-    that SGD noise keeps up, act as one however they share its readout; the state returned is the
-    one in which they share equally, and the residual is averaged over their exchange. Without that
-    average it is `asymmetry` in the metadata, which is integration error (docs, "Fixed points").
+    verified at the end (all of them: the zero network, v = Q = 0). Smooth units that merge become
+    equal (or opposite, if g is odd). Those with kinks merge at an angle that SGD noise keeps up and
+    act as one however they share its readout; the state returned is the one in which they share
+    equally, and the residual is averaged over their exchange. Without that average it is
+    `asymmetry` in the metadata, which is integration error (docs, "Fixed points").
 
     Args:
         method: `"flow"` follows the dynamics from the start with an implicit solver and polishes
@@ -58,7 +60,8 @@ class StateEvolution(Theory):
         integrator: as of the theory `ode`; it must be smooth for `"flow"` and `"newton"`.
         tolerance: for the scaled residual, positive, in units of 1/t.
         damping: d of the damped and the accelerated iteration, from 0 to below 1.
-        max_evaluations: of the right-hand side, at least 1; then the solver gives up.
+        max_evaluations: of the right-hand side, at least 1; then the solver gives up. Those with
+            few points, which lead an average over many, count as well.
         reduced: whether to solve the four equations of a symmetric network on the XOR (K = 4) that
             the 2021 code calls reduced. They ignore SGD noise orthogonal to the means: a root is
             **not** a fixed point of the full equations. How far from one is `full_residual` in the
@@ -218,7 +221,7 @@ class StateEvolution(Theory):
         about["merged_units"] = [group for group in groups if len(group) > 1]
         about["vanished_units"] = np.flatnonzero(found.gone).tolist()
         about["left_saddles"] = found.left_saddles
-        verdict = stability_of(equations, found)
+        verdict = found.verdict or stability_of(equations, found)
         about["stability"], about["eigenvalues"] = verdict.name, verdict.rates
         about["marginal"] = verdict.marginal
         return about
