@@ -15,7 +15,7 @@ from part import f
 kept = kept_with([__file__, Path(__file__).with_name("part.py")])
 
 @njit([int64(int64)], cache=True)
-@kept_while_unchanged
+@kept
 def g(x):
     return f(x)
 """
