@@ -171,7 +171,7 @@ def title_of(trajectory: Trajectory, simulated: Trajectory | None) -> str:
     experiment = trajectory.metadata.get("experiment", {})
     parts = [_name(experiment.get("data_model"))]
     network = experiment.get("network", {})
-    units = trajectory.curves["v"].shape[-1] if "v" in trajectory.curves else network.get("hidden")
+    units = trajectory.curves["Q"].shape[-1] if "Q" in trajectory.curves else network.get("hidden")
     size = f"K = {units}" if units is not None else ""
     if network.get("features") is not None:
         size = f"P = {network['features']}"

@@ -64,7 +64,7 @@ def read_axis(text: str) -> Axis:
 
 
 def _spaced(name: str, parts: list[str]) -> list[Any]:
-    first, last = checks.number(name, parts[0]), checks.number(name, parts[1])
+    first, last = (checks.number(name, _number(part)) for part in parts[:2])
     spacing = parts[2] if len(parts) == 4 else "lin"
     checks.choice(f"spacing of {name}", spacing, _SPACINGS)
     wanted = parts[-1]
@@ -78,6 +78,14 @@ def _spaced(name: str, parts: list[str]) -> list[Any]:
     else:
         raise RangeError(f"`{name}` from {first:g} to {last:g} has no logarithms; give `lin`.")
     return [_plain(value) for value in values.tolist()]
+
+
+def _number(text: str) -> float | str:
+    """Read a number; what is none stays as it is, to be refused by name."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _plain(value: float) -> float | int:

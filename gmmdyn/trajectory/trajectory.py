@@ -223,8 +223,8 @@ class Trajectory(CurvesByName):
         known: Mapping[str, np.ndarray] = getattr(self.fluctuations, kind)
         if name not in known:
             raise RangeError(
-                f"this prediction has no fluctuations of `{name}`; solve a theory of finite size, or "
-                "the theory `ode` with an `ensemble`."
+                f"this prediction has no fluctuations of `{name}`; solve a theory of finite size, "
+                "or the theory `ode` with an `ensemble`."
             )
         return known[name]
 

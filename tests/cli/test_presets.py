@@ -8,7 +8,9 @@ from gmmdyn.experiment.sections import section_options
 # What makes each preset small; by default a small D. None: its files may not be there.
 SMALL = {
     "digits": {},
+    "digits-classes": {},
     "fashion-mnist": None,
+    "fashion-mnist-classes": None,
     "random-covariance": {"means": {"name": "xor", "dim": 20}},
 }
 

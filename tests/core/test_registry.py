@@ -121,7 +121,7 @@ def test_unknown_names_list_the_names_and_the_nearest():
 def test_unknown_and_missing_keywords_are_named():
     with pytest.raises(ArgumentError, match="`xor` takes no keyword `varience`; did you mean"):
         gd.data_model("xor", dim=10, varience=1)
-    with pytest.raises(ArgumentError, match="`isotropic` needs a value for `means`, `labels`"):
+    with pytest.raises(ArgumentError, match="`isotropic` needs a value for `means`"):
         gd.data_model("isotropic")
     with pytest.raises(ArgumentError, match="`relu` takes no keyword `leak`"):
         gd.activation("relu", leak=0.1)

@@ -206,8 +206,8 @@ def test_a_component_without_a_name_is_described_by_class_and_state():
     assert described == describe(Teacher(seed=7))
     assert described != describe(Teacher(seed=0))
     assert describe(gd.data_model("xor", dim=10)) == {"name": "xor", "dim": 10}
+    assert plain(Noise(0.1)) == {"level": 0.1, "kind": "white"}
     # An option without a text of its own.
-    assert plain(Noise(0.1)) == "Noise(level=0.1, kind='white')"
     assert plain(Slotted(1)) == plain(Slotted(1)) != plain(Slotted(2))
 
 

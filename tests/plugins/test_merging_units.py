@@ -101,7 +101,7 @@ def test_only_an_average_over_many_points_has_a_coarser_one():
         ode = gd.theory("ode", integrator=integrator)
         start = network.order_parameters(mixture).to(dtype=torch.float64)
         problem = ode.problem(mixture, network, gd.OnlineSGD(0.1, 0.01), start)
-        return Equations(problem, ode.choice, 100)
+        return Equations(problem, ode.integrators, 100)
 
     assert equations("relu").coarser() is None
     assert equations("erf").coarser() is None

@@ -12,7 +12,7 @@ from test_chain import build, explicit_sgd
 from test_features import plain_sgd
 
 import gmmdyn as gd
-from gmmdyn.algorithm.losses import LOSSES, Loss
+from gmmdyn import Loss
 from gmmdyn.compiler.agreement import disagreement, trial_pairs
 from gmmdyn.compiler.tracing import trace
 from gmmdyn.errors import IncompatibleError
@@ -44,8 +44,18 @@ class Opaque(Huber):
         return super().signal(output, label) if output.abs().max() < 1e9 else output
 
 
+def _joint_error(outputs, label, signals):
+    total = 0.0
+    for o in range(len(outputs)):
+        total += math.exp(outputs[o])
+    for o in range(len(outputs)):
+        signals[o] = label[o] - math.exp(outputs[o]) / total
+
+
 class Joint(Loss):
     """The cross-entropy of the softmax of all outputs."""
+
+    joint = True
 
     def value(self, output, label):
         return -(label * output.log_softmax(-1)).sum(-1)
@@ -56,22 +66,8 @@ class Joint(Loss):
     def curvature(self, output, label):
         raise AssertionError("no update needs it")
 
-
-def _joint_error(outputs, label, signals):
-    total = 0.0
-    for o in range(len(outputs)):
-        total += math.exp(outputs[o])
-    for o in range(len(outputs)):
-        signals[o] = label[o] - math.exp(outputs[o]) / total
-
-
-@pytest.fixture
-def known(monkeypatch):
-    """Let SGD and the engines know the losses above by name."""
-    for name, loss in (("huber", Huber()), ("opaque", Opaque())):
-        monkeypatch.setitem(LOSSES, name, loss)
-        for engine in (ChainEngine, DenseEngine):
-            monkeypatch.setattr(engine, "describes", engine.describes | {f"loss={name}"})
+    def array_signal(self):
+        return _joint_error
 
 
 def test_the_scalar_form_of_a_loss_is_found_in_its_code():
@@ -100,9 +96,9 @@ def test_a_difference_from_the_code_of_a_loss_is_noticed(scalar):
     assert disagreement(Huber().signal, scalar, trial_pairs([0.7])) is not None
 
 
-def test_the_chain_of_a_loss_of_ones_own_equals_sgd_by_autograd(known):
+def test_the_chain_of_a_loss_of_ones_own_equals_sgd_by_autograd():
     mixture, network = build(12, 3, "erf", True)
-    algorithm = gd.OnlineSGD(0.7, 0.6, loss="huber")
+    algorithm = gd.OnlineSGD(0.7, 0.6, loss=Huber())
     engine = ChainEngine(mixture, network, algorithm, seed=5, block_size=40)
     final = explicit_sgd(engine, network, algorithm, 25).order_parameters(mixture)
     found = engine.order_parameters(range(1)).of(0)
@@ -113,9 +109,11 @@ def test_the_chain_of_a_loss_of_ones_own_equals_sgd_by_autograd(known):
 @pytest.mark.parametrize(
     ("name", "compiled"), [("huber", True), ("huber", False), ("opaque", True)]
 )
-def test_weights_of_a_loss_of_ones_own_equal_sgd_by_autograd(name, compiled, known):
+def test_weights_of_a_loss_of_ones_own_equal_sgd_by_autograd(name, compiled):
     mixture, network = build(12, 3, "erf", True)
-    algorithm = gd.OnlineSGD(0.7, 0.6, loss=name, batch_size=2)
+    algorithm = gd.OnlineSGD(
+        0.7, 0.6, loss={"huber": Huber(), "opaque": Opaque()}[name], batch_size=2
+    )
     engine = DenseEngine(mixture, network, algorithm, block_size=40, compiled=compiled)
     assert engine.compiled == (compiled and name == "huber")
     _, inputs, labels = next(iter(engine.samples(0, range(1))))
@@ -126,10 +124,11 @@ def test_weights_of_a_loss_of_ones_own_equal_sgd_by_autograd(name, compiled, kno
     assert (engine.first_layer[0] - network.first_layer).abs().max() > 0.1
 
 
-def test_the_chain_says_why_it_does_not_take_a_loss(known):
-    parts = (*build(12), gd.OnlineSGD(0.7, loss="opaque"))
+def test_the_chain_says_why_it_does_not_take_a_loss():
+    parts = (*build(12), gd.OnlineSGD(0.7, loss=Opaque()))
     with pytest.raises(
-        IncompatibleError, match=r"scalar error signal, and Opaque's `signal` calls aten.max"
+        IncompatibleError,
+        match=r"error signal can be compiled, and Opaque's `signal` calls aten.max",
     ):
         ChainEngine(*parts)
 
@@ -150,7 +149,7 @@ def problem(loss, batch, train_readout=True, bias_decay=0.4):
     labels = torch.nn.functional.one_hot(classes, OUTPUTS).double()
     weights = Weights(normals(HIDDEN, DIM), normals(OUTPUTS, HIDDEN), normals(HIDDEN))
     activation = gd.activation("erf")
-    error = _joint_error if isinstance(loss, Joint) else error_function_of(loss)
+    error = error_function_of(loss)
     functions = (*scalar_functions_of(activation).functions, error)
     rule = Rule(activation, loss, functions, batch, 0.4, bias_decay, train_readout)
     return rule, inputs, labels, weights
@@ -175,7 +174,7 @@ def by_autograd(rule, inputs, labels, weights):
     return Weights(layer.detach(), readout.detach(), bias.detach())
 
 
-@pytest.mark.parametrize("loss", [LOSSES["square"], Joint()], ids=["square", "joint"])
+@pytest.mark.parametrize("loss", [gd.loss("square"), Joint()], ids=["square", "joint"])
 @pytest.mark.parametrize(
     ("batch", "train_readout", "bias_decay"), [(1, True, 0.4), (3, True, 0.0), (2, False, 0.4)]
 )
@@ -193,7 +192,7 @@ def test_several_outputs_equal_sgd_by_autograd(loss, batch, train_readout, bias_
         assert train_readout or before is start.readout or (theirs - before).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("loss", [LOSSES["square"], Joint()], ids=["square", "joint"])
+@pytest.mark.parametrize("loss", [gd.loss("square"), Joint()], ids=["square", "joint"])
 def test_a_chain_of_several_outputs_equals_sgd_by_autograd(loss):
     """Where its basis is all of space: two directions of means, and three more."""
     rule, _, _, start = problem(loss, 1)

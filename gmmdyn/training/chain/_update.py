@@ -76,7 +76,9 @@ def runner(respond: Any) -> Any:
                 if count == 1:
                     sign = -1.0
                 else:  # the other classes of a label are its shifts
-                    shift = 1 + min(int(wrong[i] / label_noise * (count - 1)), count - 2)
+                    shift = 1 + int(wrong[i] / label_noise * (count - 1))
+                    if shift == count:
+                        shift -= 1
             for o in range(count):
                 label[o] = sign * labels[cluster, (o + shift) % count]
 

@@ -182,6 +182,11 @@ def check_limit(ode: ODE, data_model: DataModel, network: Network, algorithm: On
             "same in every direction and cluster (isotropic); take the theory `ode`, and several "
             "replicas to see how they differ."
         )
+    if network.outputs > 1:
+        raise IncompatibleError(
+            "the expansion in 1/D (the theory `finite-size`) describes networks of one output, and "
+            f"this one has {network.outputs}; take the theory `ode`."
+        )
     longest = float(data_model.mean_overlaps.diagonal().max()) / data_model.dim
     if not longest < data_model.variance:
         raise IncompatibleError(

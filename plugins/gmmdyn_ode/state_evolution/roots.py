@@ -194,7 +194,8 @@ def newton(
             trial = field(x + share * step)
             if trial.residual < best.residual:
                 best = Root(x + share * step, trial.residual, trial.residual <= tolerance)
-            after, before = np.linalg.norm(inverse @ trial.value), np.linalg.norm(step)
+            with np.errstate(invalid="ignore"):  # a trial that is no state has no rates
+                after, before = np.linalg.norm(inverse @ trial.value), np.linalg.norm(step)
             if first is None:
                 contraction, first = float(after / before), slopes
             if np.isfinite(trial.residual) and after < (1 - share / 4) * before:
