@@ -84,8 +84,7 @@ def _past_saddles(
         near = min(_NEAR, 0.1 * verdict.leaving)
         saddle, found = found, _to_rest(equations, verdict.left, tolerance, small, near)
         if found.converged and _same(saddle.state, found.state):
-            # What is stable lies too near for the search to tell: it is said to be a saddle.
-            found = found._replace(verdict=verdict)
+            # The two may differ in how far merged units are apart, a root of Q, and in stability.
             break
     return found._replace(left_saddles=saddles)
 
