@@ -71,6 +71,9 @@ def test_groups_are_units_of_one_direction_or_of_one_direction_and_size():
     assert found(shared=True, odd=False) == [[0, 1, 2, 3, 4], [0, 0, 1, 2, 3]]
     assert found(shared=False, odd=False) == [[0, 1, 2, 3, 4]]
     assert found(shared=False, odd=True) == [[0, 1, 0, 2, 3]]
+    apart = np.array([True, False, False, False, False])
+    groups = partitions(state, shared=True, odd=False, apart=apart)
+    assert [group.tolist() for group in groups] == [[0, 1, 2, 3, 4]]
 
 
 def test_copies_move_as_they_are():

@@ -14,7 +14,9 @@ from gmmdyn import OrderParameters
 _PARTED = (0.02, 0.05, 0.1, 0.2)
 
 
-def partitions(state: OrderParameters, shared: bool, odd: bool) -> Iterator[np.ndarray]:
+def partitions(
+    state: OrderParameters, shared: bool, odd: bool, apart: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
     """Find units that act as one, more and more generously, each partition once.
 
     Args:
@@ -22,11 +24,15 @@ def partitions(state: OrderParameters, shared: bool, odd: bool) -> Iterator[np.n
         shared: whether units of one direction w_k/v_k share a readout in any proportion; otherwise
             they have to be of one size, too.
         odd: whether a unit of the opposite weights and readout is the same one.
+        apart: which units are alone however near they are to others, shape `(K,)`; None is none.
 
     Yields:
         The group of each unit, numbers from 0 in order of appearance, shape `(K,)`.
     """
     distance = _distances(state, shared, odd)
+    if apart is not None:
+        distance[apart] = np.inf
+        distance[:, apart] = np.inf
     seen: set[tuple[int, ...]] = set()
     for threshold in _PARTED:
         _, labels = connected_components(distance < threshold, directed=False)

@@ -75,6 +75,7 @@ def polished(
     tolerance: float,
     small: float = 0.0,
     quick: bool = False,
+    apart: np.ndarray | None = None,
 ) -> Found:
     """Look for a fixed point near a state with Newton's method.
 
@@ -85,6 +86,7 @@ def polished(
         small: units whose weights are below, and shrink, are left out; those without weights are
             in any case.
         quick: whether to give up where the steps do not shorten by themselves, or lead far away.
+        apart: which units act as one with no others, shape `(K,)`; None is none.
 
     Returns:
         Where it ended.
@@ -100,7 +102,7 @@ def polished(
         if gone.tobytes() in seen:
             continue
         seen.add(gone.tobytes())
-        found = _of_the_others(equations, state, gone, tolerance, quick)
+        found = _of_the_others(equations, state, gone, tolerance, quick, apart)
         if best is None or _rank(found) < _rank(best):
             best = found
         if found.converged and (found.near or not quick):
@@ -114,13 +116,20 @@ def _rank(found: Found) -> tuple[bool, float]:
 
 
 def _of_the_others(
-    equations: Equations, state: OrderParameters, gone: np.ndarray, tolerance: float, quick: bool
+    equations: Equations,
+    state: OrderParameters,
+    gone: np.ndarray,
+    tolerance: float,
+    quick: bool,
+    apart: np.ndarray | None,
 ) -> Found:
     """Look for a fixed point in which some units are gone."""
     index = torch.from_numpy(np.flatnonzero(~gone))
     left = units_of(state, index)
     best: Found | None = None
-    for group, coordinates, start in _candidates(equations, left):
+    for group, coordinates, start in _candidates(
+        equations, left, None if apart is None else apart[~gone]
+    ):
         found = _newton(equations, coordinates, start, index, tolerance, quick)
         groups = np.full(len(gone), -1)
         groups[~gone] = group
@@ -134,7 +143,7 @@ def _of_the_others(
 
 
 def _candidates(
-    equations: Equations, state: OrderParameters
+    equations: Equations, state: OrderParameters, apart: np.ndarray | None
 ) -> Iterator[tuple[np.ndarray, Coordinates, OrderParameters]]:
     """Yield groups of units that may act as one, coordinates that say so, and where to start.
 
@@ -146,13 +155,13 @@ def _candidates(
     activation = equations.problem.activation
     alone = np.arange(hidden)
     if not activation.smooth:
-        for group in partitions(state, shared=True, odd=False):
+        for group in partitions(state, shared=True, odd=False, apart=apart):
             if group.max(initial=-1) + 1 < hidden:
                 shares = Exchangeable(group, state)
                 yield group, shares, shares.shared(state)
         yield alone, Weights(overlaps, state), state
         return
-    for group in partitions(state, shared=False, odd=_odd(activation)):
+    for group in partitions(state, shared=False, odd=_odd(activation), apart=apart):
         if group.max(initial=-1) + 1 < hidden:
             copies = Copies(group, overlaps, state)
             yield group, copies, state

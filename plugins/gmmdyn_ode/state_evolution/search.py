@@ -68,24 +68,30 @@ def _past_saddles(
     small: float,
     at_once: float = 0.0,
 ) -> Found:
-    found, saddles = _to_rest(equations, start, tolerance, small, at_once=at_once), 0
+    found = _to_rest(equations, start, tolerance, small, at_once=at_once)
+    saddles, last = 0, None
+    apart = np.zeros(len(start.v), dtype=bool)
     while found.converged and saddles < _MOST_SADDLES:
         verdict = stability_of(equations, found)
         found = found._replace(verdict=verdict)
-        if verdict.name != "saddle" or verdict.left is None:
+        if verdict.name != "saddle" or verdict.left is None or verdict.parts is None:
             break
         if equations.left <= 0:
             why = "it took all that are allowed to come to a saddle; raise `max_evaluations`"
             found = found._replace(converged=False, why=(why, "evaluations"))
             break
-        saddles += 1
+        if last is None or not _same(last, found.state):
+            saddles += 1
+        elif (verdict.parts & ~apart).any():
+            # What is stable lies near, where units that are taken as one have parted a little.
+            apart |= verdict.parts
+        else:
+            # What is stable lies too near for the search to tell: it is said to be a saddle.
+            break
         # The way from a saddle begins slowly: that it is slow is no sign of rest.
         near = min(_NEAR, 0.1 * verdict.leaving)
-        saddle, found = found, _to_rest(equations, verdict.left, tolerance, small, near)
-        if found.converged and _same(saddle.state, found.state):
-            # What is stable lies too near for the search to tell: it is said to be a saddle.
-            found = found._replace(verdict=verdict)
-            break
+        last = found.state
+        found = _to_rest(equations, verdict.left, tolerance, small, near, apart=apart)
     return found._replace(left_saddles=saddles)
 
 
@@ -104,6 +110,7 @@ def _to_rest(
     small: float,
     near: float = _NEAR,
     at_once: float = 0.0,
+    apart: np.ndarray | None = None,
 ) -> Found:
     """Follow the flow with an implicit method, and polish where it moves more slowly than `near`.
 
@@ -114,7 +121,7 @@ def _to_rest(
     if at_once > 0:
         size = residual(start, equations(start))
         if size < at_once:
-            found = _settled(equations, start, tolerance, small)
+            found = _settled(equations, start, tolerance, small, apart)
             if found is not None:
                 return found
     why = ("it came to rest without converging; raise `tolerance`", "residual")
@@ -134,7 +141,7 @@ def _to_rest(
                 if size > near and equations.count < again:
                     continue
                 before = equations.count
-                found = _settled(equations, state, tolerance, small)
+                found = _settled(equations, state, tolerance, small, apart)
                 if found is not None:
                     return found
                 if size <= tolerance:
@@ -153,14 +160,18 @@ def _to_rest(
 
 
 def _settled(
-    equations: Equations, state: OrderParameters, tolerance: float, small: float
+    equations: Equations,
+    state: OrderParameters,
+    tolerance: float,
+    small: float,
+    apart: np.ndarray | None,
 ) -> Found | None:
     """Return the fixed point in which the flow from a state ends, or None if it is not near."""
-    found = polished(equations, state, tolerance, small, quick=True)
+    found = polished(equations, state, tolerance, small, quick=True, apart=apart)
     if not (found.converged and found.near):
         return None
     # Units that vanish or merge only at the fixed point itself are seen there.
-    again = polished(equations, found.state, tolerance, small)
+    again = polished(equations, found.state, tolerance, small, apart=apart)
     return again if again.converged else found
 
 

@@ -24,6 +24,8 @@ _ROUNDING = 1e-10
 # What the integration error does to an eigenvalue that is 0, as a share of the rate of decay, which
 # is the slowest that units have by themselves: merged units share a readout along flat directions.
 _FLAT = 1e-5
+# A direction parts units that it changes by amounts so different, as a share of the largest change.
+_UNLIKE = 0.1
 # By this share of the largest norm merged units are parted for differences of an average over
 # points, whose error has a kink where they are one: many steps of differences away from it.
 _APART = 1e-4
@@ -40,6 +42,7 @@ class Stability(NamedTuple):
             merged units can share a readout.
         left: for a saddle, a state a little along its most unstable direction.
         leaving: the rate at which the coordinate that changes most changes there, in units of 1/t.
+        parts: which units that direction tells from others of their group, shape `(K,)`.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Stability(NamedTuple):
     marginal: int = 0
     left: OrderParameters | None = None
     leaving: float = 0.0
+    parts: np.ndarray | None = None
 
 
 def stability_of(equations: Equations, found: Found) -> Stability:
@@ -97,7 +101,21 @@ def stability_of(equations: Equations, found: Found) -> Stability:
     inner = max(sides, key=lambda side: float(torch.linalg.eigvalsh(side.Q).min()))
     away = embedded(inner, kept, len(found.gone))
     fastest = float(rates[rates > error].max())
-    return Stability("saddle", rates.tolist(), marginal, away, step * fastest)
+    parts = _parted(found, away)
+    return Stability("saddle", rates.tolist(), marginal, away, step * fastest, parts)
+
+
+def _parted(found: Found, away: OrderParameters) -> np.ndarray:
+    """Say which units of a group a change of state tells from the others."""
+    sign = torch.where(found.state.v < 0, -1.0, 1.0)
+    moves = [away.R - found.state.R, (away.v - found.state.v).unsqueeze(0)]
+    change = (torch.cat(moves) * sign).numpy()
+    parted = np.zeros(len(found.group), dtype=bool)
+    for number in range(found.group.max(initial=-1) + 1):
+        members = found.group == number
+        unlike = np.ptp(change[:, members], axis=1).max()
+        parted[members] = unlike > _UNLIKE * np.abs(change).max()
+    return parted
 
 
 def _smooth(equations: Equations, state: OrderParameters) -> tuple[Coordinates, np.ndarray]:
