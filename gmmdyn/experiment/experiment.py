@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gmmdyn.algorithm import OnlineSGD
-from gmmdyn.errors import ArgumentError, ConvergenceError, ShapeError
+from gmmdyn.errors import ArgumentError, ConvergenceError, IncompatibleError, ShapeError
 from gmmdyn.experiment.configuration import Configuration
 from gmmdyn.experiment.errors_of_order_parameters import with_errors
 from gmmdyn.experiment.plain_values import describe, plain
@@ -43,6 +43,7 @@ class Experiment:
     Raises:
         ShapeError: if data model and network have different input dimensions, or different
             numbers of outputs.
+        IncompatibleError: if the loss has no meaning for the labels of the mixture.
     """
 
     data_model: DataModel
@@ -66,7 +67,12 @@ class Experiment:
                 f"{self.data_model.dim}; give both the same `dim`."
             )
         mixture = self.data_model
-        if isinstance(mixture, GaussianMixture) and mixture.outputs != self.network.outputs:
+        if not isinstance(mixture, GaussianMixture):
+            return
+        obstacle = self.algorithm.loss_function.obstacle(mixture.labels)
+        if obstacle is not None:
+            raise IncompatibleError(obstacle)
+        if mixture.outputs != self.network.outputs:
             raise ShapeError(
                 f"the network has {_outputs(self.network.outputs)} but the labels of the mixture "
                 f"are of {_outputs(mixture.outputs)}; give the network `outputs={mixture.outputs}`."

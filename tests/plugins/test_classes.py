@@ -184,3 +184,30 @@ def test_a_configuration_gives_the_network_the_outputs_of_the_labels():
     assert experiment.network.outputs == 3
     again = gd.Experiment.from_configuration(experiment.configuration())
     assert torch.equal(again.network.readout, experiment.network.readout)
+
+
+@pytest.mark.parametrize(
+    ("loss", "classes"),
+    [("cross-entropy", None), ("logistic", [0, 1, 2, 1]), ("logistic", [0, 0, 1, 1])],
+)
+def test_a_loss_that_has_no_meaning_for_the_labels_is_refused(loss, classes):
+    mixture = gd.data_model("xor", dim=5, classes=classes)
+    network = gd.network("committee", dim=5, hidden=2, outputs=mixture.outputs)
+    with pytest.raises(IncompatibleError, match=f"the {loss}".replace("logistic", "logistic loss")):
+        gd.Experiment(mixture, network, gd.OnlineSGD(0.1, loss=loss))
+
+
+def test_many_experiments_of_several_classes_are_those_one_by_one():
+    mixture = gd.data_model("xor", dim=20, classes=[0, 1, 2, 1])
+    network = gd.network("committee", dim=20, hidden=2, outputs=3, activation="erf", seed=1)
+    experiments = [gd.Experiment(mixture, network, gd.OnlineSGD(rate)) for rate in (0.1, 0.4)]
+    times = {"times": [0, 1]}
+    solved = [one.solve("ode", **times) for one in experiments]
+    simulated = [one.simulate(**times) for one in experiments]
+    for many, one in (
+        (gd.solve_many(experiments, **times), solved),
+        (gd.simulate_many(experiments, **times), simulated),
+    ):
+        for found, wanted in zip(many, one, strict=True):
+            for name in wanted.curves:
+                np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5, atol=1e-6)
