@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import combinations, pairwise
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import brentq
 from scipy.special import ndtr
 from torch import Tensor
 
 from gmmdyn import checks
+from gmmdyn.gaussian.bayes_on_a_line import error_on_a_line
 from gmmdyn.trajectory.estimate import Estimate
 
 Array = npt.NDArray[np.float64]
@@ -178,99 +177,11 @@ def _shared_covariance(
     if len(first) == 1:
         return Estimate(float(_all_but_largest(merged)[0]))
     if positions.shape[1] == 1:
-        return Estimate(_collinear(sites))
+        return Estimate(error_on_a_line(sites.positions[:, 0], merged))
     if (radius := _symmetric_xor(sites, tolerance)) is not None:
         q = float(ndtr(-radius / math.sqrt(2)))
         return Estimate(float(merged.sum()) * 2 * q * (1 - q))
     return _sampled_sites(sites, samples, rng)
-
-
-def _collinear(sites: _Sites) -> float:
-    """Exact error of centres on a line: normal tails between the decision boundaries."""
-    if sites.weights.shape[1] > 2:
-        return _collinear_classes(sites)
-    order = np.argsort(sites.positions[:, 0])
-    position, weights = sites.positions[order, 0], sites.weights[order]
-    excess = weights[:, 1] - weights[:, 0]
-    kept = excess != 0
-    if not kept.any():
-        return float(weights[:, 0].sum())
-    # p(+1, t) - p(-1, t) is exp(-t²/2) times a sum of exponentials of t.
-    log_size = np.log(np.abs(excess[kept])) - position[kept] ** 2 / 2
-    sign = np.sign(excess[kept])
-    bounds = np.array([-np.inf, *_sign_changes(position[kept], sign, log_size), np.inf])
-    error, label = 0.0, sign[0]
-    for low, high in pairwise(bounds):
-        below, above = low - position, high - position
-        # Differences are taken in the nearer tail, where they lose no digits.
-        tail = np.where(below > 0, ndtr(-below) - ndtr(-above), ndtr(above) - ndtr(below))
-        error += float(tail @ weights[:, 0 if label > 0 else 1])
-        label = -label
-    return error
-
-
-def _collinear_classes(sites: _Sites) -> float:
-    """Exact error of several classes on a line: two of them change places at any boundary."""
-    order = np.argsort(sites.positions[:, 0])
-    position, weights = sites.positions[order, 0], sites.weights[order]
-    found: list[float] = []
-    for one, two in combinations(weights.T, 2):
-        excess = two - one
-        kept = excess != 0
-        log_size = np.log(np.abs(excess[kept])) - position[kept] ** 2 / 2
-        found += _sign_changes(position[kept], np.sign(excess[kept]), log_size)
-    bounds = np.array([-np.inf, *sorted(found), np.inf])
-    error = 0.0
-    for low, high in pairwise(bounds):
-        below, above = low - position, high - position
-        tail = np.where(below > 0, ndtr(-below) - ndtr(-above), ndtr(above) - ndtr(below))
-        # Any point inside tells who is the likeliest; the ends of the line are infinitely far.
-        inside = (max(low, bounds[1] - 1) + min(high, bounds[-2] + 1)) / 2
-        log_density = position * inside - position**2 / 2
-        likelihood = np.exp(log_density - log_density.max()) @ weights
-        error += float(tail @ np.delete(weights, likelihood.argmax(), axis=1).sum(axis=1))
-    return error
-
-
-def _sign_changes(rates: Array, signs: Array, log_sizes: Array) -> list[float]:
-    r"""Return where $\sum_i s_i e^{l_i + a_i t}$ changes sign, for increasing rates $a_i$.
-
-    All of them, by Rolle's theorem: divided by its first exponential, the sum has a derivative with
-    one term fewer, and between two sign changes of that derivative it is monotonic.
-    """
-    n = len(rates)
-    # Row j holds the log sizes after j such steps; only the terms from j on are left.
-    steps = np.tile(log_sizes, (n, 1))
-    for j in range(n - 1):
-        steps[j + 1 :, j + 1 :] += np.log(rates[j + 1 :] - rates[j])
-    roots: list[float] = []
-    for j in reversed(range(n - 1)):
-
-        def value(t: float, j: int = j) -> float:
-            exponents = steps[j, j:] + rates[j:] * t
-            return float(signs[j:] @ np.exp(exponents - exponents.max()))
-
-        ends = roots or [0.0]
-        low = _beyond(value, ends[0], -1.0, signs[j])
-        high = _beyond(value, ends[-1], 1.0, signs[-1])
-        knots = [(low, signs[j])]
-        for t in roots:
-            # A zero at an extremum is no change of sign.
-            knots.append((t, np.sign(value(t)) or knots[-1][1]))
-        knots.append((high, signs[-1]))
-        roots = [
-            float(brentq(value, left, right, xtol=1e-14, rtol=1e-14))
-            for (left, before), (right, after) in pairwise(knots)
-            if before != after
-        ]
-    return roots
-
-
-def _beyond(value: Callable[[float], float], start: float, step: float, sign: float) -> float:
-    """Go outwards until the outermost term has decided the sign."""
-    while value(start + step) * sign <= 0:
-        step *= 2
-    return start + step
 
 
 def _symmetric_xor(sites: _Sites, tolerance: float) -> float | None:

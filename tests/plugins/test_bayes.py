@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
+import gmmdyn as gd
 from gmmdyn.errors import RangeError
 from gmmdyn_mixtures.isotropic import Isotropic
 from gmmdyn_mixtures.random_covariance import RandomCovariance
@@ -266,3 +267,17 @@ def test_splitting_and_reordering_clusters_on_a_line_changes_nothing(clusters, v
     assert error.standard_error == 0
     assert split.value == pytest.approx(error.value, rel=1e-6, abs=1e-12)
     assert 0 <= error.value <= min(priors[labels > 0].sum(), priors[labels < 0].sum()) + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("classes", "error"), [([2, 1, 0, 0, 1, 2], 0.1), ([1, 0, 0, 0, 0, 1], 0.1)]
+)
+def test_where_one_class_is_the_likeliest_everywhere_the_others_are_all_wrong(classes, error):
+    mixture = gd.data_model(
+        "isotropic",
+        means=[[-1.0], [-0.5], [-0.25], [0.25], [0.5], [1.0]],
+        classes=classes,
+        priors=[0.45, 0.045, 0.005, 0.005, 0.045, 0.45],
+        variance=1.0,
+    )
+    assert mixture.bayes_error().value == pytest.approx(error, rel=1e-12)

@@ -19,11 +19,11 @@ from gmmdyn_ode.theory import ODE
 class FiniteSize(Theory):
     r"""Networks of finite D: the limit, the mean to order 1/D, and the Gaussian around it.
 
-    For isotropic mixtures with $|\mu_\alpha|^2 \sim D$, any activation and loss, biases, frozen
-    readouts, label noise and schedules; samples one by one. The curves are means over replicas;
-    `trajectory.spread` has the standard deviations of single replicas, `trajectory.covariance` how
-    they are correlated in time. Both are of the population's errors: what is measured on a test set
-    varies more.
+    For isotropic mixtures with $|\mu_\alpha|^2 \sim D$, any activation, the square and the logistic
+    loss, biases, frozen readouts, label noise and schedules; samples one by one. The curves are
+    means over replicas; `trajectory.spread` has the standard deviations of single replicas,
+    `trajectory.covariance` how they are correlated in time. Both are of the population's errors:
+    what is measured on a test set varies more.
 
     While a saddle is left, deviations grow until they are not Gaussian. The metadata say until when
     they are (`gaussian_until`), and have D_c at each time (`critical_dim`): the square of the shift
