@@ -26,7 +26,8 @@ from gmmdyn.interfaces import (
     PrincipalAxes,
 )
 from gmmdyn.interfaces.engine import copies
-from gmmdyn.training.evaluation import Weights, misjudged
+from gmmdyn.training.errors_on_test_sets import misjudged
+from gmmdyn.training.evaluation import Weights
 from gmmdyn.training.rule.rule import Rule
 from gmmdyn.training.samples import Samples
 from gmmdyn.training.stream import TEST_SET, stream_seed

@@ -23,7 +23,7 @@ from gmmdyn.errors import (
     UnknownComponentError,
 )
 from gmmdyn.training import DenseEngine, OnlineLearning, Recorder, Segment
-from gmmdyn.training.evaluation import errors_from_fields, errors_from_inputs
+from gmmdyn.training.errors_on_test_sets import errors_from_fields, errors_from_inputs
 
 DIM = 50
 
