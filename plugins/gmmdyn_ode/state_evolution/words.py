@@ -24,8 +24,12 @@ def stability_in_words(about: Mapping[str, Any]) -> str:
     if said == "unknown":
         return "stability: unknown, as the right-hand side has no derivative there"
     if about.get("marginal"):
-        said += f", {about['marginal']} eigenvalues zero within their error"
+        said += f", {_counted(about['marginal'], 'eigenvalue')} zero within the error"
     if about.get("left_saddles"):
-        said += f", after {about['left_saddles']} saddles that were left"
+        said += f", after {_counted(about['left_saddles'], 'saddle')} left on the way"
     rates = about.get("eigenvalues")
     return f"{said}: largest real part of an eigenvalue {max(rates):.3g}" if rates else said
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
