@@ -36,8 +36,8 @@ def with_errors(
         algorithm: how, for the loss.
 
     Returns:
-        The trajectory, with `pmse`, `classification_error`, `tie_rate` and, unless the loss is the
-        square one, `loss`; their integration errors; and in the metadata the `errors_by`
+        The trajectory, with `pmse`, `classification_error` and `tie_rate` if the labels are
+        classes, and, unless the loss is the square one, `loss`; their integration errors; and in the metadata the `errors_by`
         integrator.
     """
     curves = trajectory.curves
@@ -47,7 +47,8 @@ def with_errors(
         return trajectory
     Q, R, v = (torch.from_numpy(curves[name]) for name in ("Q", "R", "v"))
     mean = R + torch.from_numpy(curves["b"]).unsqueeze(-2) if "b" in curves else R
-    name, integrator = _most_accurate(network.activation, algorithm.loss_function, v.shape[-1])
+    kind = network.activation, algorithm.loss_function, Q.shape[-1], network.outputs
+    name, integrator = _most_accurate(*kind)
     priors = data_model.priors.to(mean)
     found: dict[str, list[np.ndarray]] = {}
     # One time after another: all at once would hold every point of every time in memory.
@@ -77,12 +78,14 @@ def with_errors(
     )
 
 
-def _most_accurate(activation: Activation, loss: Loss, hidden: int) -> tuple[str, Integrator]:
+def _most_accurate(
+    activation: Activation, loss: Loss, hidden: int, outputs: int
+) -> tuple[str, Integrator]:
     """Return the registered integrator that describes a network with the smallest error."""
     found: list[tuple[float, str, Integrator]] = []
     for name in registry.available("integrator"):
         integrator: Integrator = registry.build("integrator", name, {})
-        if integrator.obstacle(activation, loss, hidden) is None:
+        if integrator.refusal(activation, loss, hidden, outputs) is None:
             integrator.prepare(hidden)
             found.append((integrator.relative_error, name, integrator))
     _, name, integrator = min(found, key=lambda one: one[:2])

@@ -17,6 +17,7 @@ class OverlapsAlone(gd.Theory):
     """The order parameters of the theory `ode`, and nothing else."""
 
     describes = frozenset({"loss"})
+    several_outputs = True
 
     def check(self, data_model, network, algorithm):
         pass
@@ -61,6 +62,19 @@ def test_the_errors_of_its_order_parameters_are_computed(activation, options, bi
     assert abs(found.pmse[0] - float(terms.mean())) < 5 * float(terms.std()) / 200
     (many,) = gd.solve_many([tried], OverlapsAlone(), times=TIMES)
     assert (many.pmse == found.pmse).all()
+
+
+@pytest.mark.parametrize("loss", ["square", "cross-entropy"])
+def test_the_errors_of_several_outputs_are_computed(loss):
+    mixture = gd.data_model("xor", dim=DIM, variance=0.2, classes=[0, 1, 3, 2])
+    network = gd.network(
+        "committee", dim=DIM, hidden=3, outputs=4, activation="erf", init_scale=1.0, seed=1
+    )
+    tried = gd.Experiment(mixture, network, gd.OnlineSGD(0.3, loss=loss))
+    found, wanted = tried.solve(OverlapsAlone(), times=TIMES), tried.solve("ode", times=TIMES)
+    assert set(found.curves) == set(wanted.curves)
+    for name in wanted.curves:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=2e-3, atol=1e-9, err_msg=name)
 
 
 def test_where_order_parameters_do_not_determine_errors_there_are_none():
