@@ -37,8 +37,8 @@ def with_errors(
 
     Returns:
         The trajectory, with `pmse`, `classification_error` and `tie_rate` if the labels are
-        classes, and, unless the loss is the square one, `loss`; their integration errors; and in the metadata the `errors_by`
-        integrator.
+        classes, and, unless the loss is the square one, `loss`; their integration errors; and in
+        the metadata the `errors_by` integrator.
     """
     curves = trajectory.curves
     if {"pmse", "classification_error"} & set(curves) or not {"Q", "R", "v"} <= set(curves):
