@@ -21,14 +21,17 @@ class MeanPlane(NamedTuple):
         coefficients: $c$, shape `(2, C)`; the second row is 0 if the means are collinear.
         means: of the clusters in these coordinates, shape `(C, 2)`.
         roots: square roots of the covariances of the noise in it, shape `(C, 2, 2)`.
-        labels: of the clusters, shape `(C,)`.
+        classes: of the clusters, whole numbers from 0, shape `(C,)`: 0 and 1 for labels -1 and +1;
+            the largest entry of labels of several outputs.
+        outputs: how many the labels have.
         names: of the two axes.
     """
 
     coefficients: np.ndarray
     means: np.ndarray
     roots: np.ndarray
-    labels: np.ndarray
+    classes: np.ndarray
+    outputs: int
     names: tuple[str, str]
 
     def points(self, Q: np.ndarray, R: np.ndarray) -> np.ndarray:
@@ -89,7 +92,9 @@ def mean_plane(mixture: GaussianMixture) -> MeanPlane:
     spreads, axes = np.linalg.eigh((covariances + covariances.swapaxes(1, 2)) / 2)
     roots = axes * np.sqrt(np.maximum(spreads, 0))[:, None, :]
     labels = mixture.labels.detach().cpu().numpy()
-    return MeanPlane(coefficients, (coefficients @ overlaps).T, roots, labels, names)
+    classes = (labels > 0).astype(int) if labels.ndim == 1 else labels.argmax(1)
+    means = (coefficients @ overlaps).T
+    return MeanPlane(coefficients, means, roots, classes, mixture.outputs, names)
 
 
 def _towards_means(overlaps: np.ndarray, rank: int) -> tuple[np.ndarray, tuple[str, str]]:

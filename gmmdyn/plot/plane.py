@@ -24,8 +24,6 @@ from gmmdyn.trajectory import Trajectory
 from gmmdyn.trajectory.files import written_whole
 from gmmdyn.trajectory.time_units import TIME_UNITS, in_unit
 
-# Of label -1 or a negative readout, and +1 or a positive one.
-_NEGATIVE, _POSITIVE = style.PALETTE[0], style.PALETTE[1]
 _TIMES = "viridis"
 
 
@@ -35,7 +33,7 @@ class _Path(NamedTuple):
     Attributes:
         times: finite, in the unit that is drawn, shape `(T,)`.
         points: shape `(T, K, 2)`.
-        readout: shape `(T, K)`.
+        readout: shape `(T, K)`, or `(T, K, O)` for several outputs.
         source: `"simulation"` or `"theory"`.
     """
 
@@ -70,7 +68,8 @@ def plot_plane(
     Returns:
         The figure: means as crosses and the noise as ellipses of one standard deviation, in the
         colour of the label; theory as lines and simulation as points, in the colour of the time;
-        where units end as discs in the colour of the sign of their readout.
+        where units end as discs in the colour of the sign of their readout; of several outputs
+        in that of the output that they feed most.
 
     Raises:
         RangeError: if no order parameters or finite times were recorded, there is no such replica,
@@ -91,7 +90,7 @@ def plot_plane(
         _frame(axes, plane, paths)
         colours = mpl.cm.ScalarMappable(norm, _TIMES)
         figure.colorbar(colours, ax=axes, label=TIME_UNITS[time_unit][1], shrink=0.8)
-        figure.legend(handles=_handles(paths), loc="outside lower center", ncols=3)
+        figure.legend(handles=_handles(paths, plane), loc="outside lower center", ncols=3)
         figure.suptitle(_title(subject))
     if path is not None:
         style.save_figure(figure, path)
@@ -120,7 +119,7 @@ def animate_plane(
         frames_per_second: at least 1.
 
     Returns:
-        The path. Units are discs in the colour of the sign of their readout, filled for the
+        The path. Units are discs in the colour of their readout as in `plot_plane`, filled for the
         simulation and open for the theory, each with the way that it has come.
 
     Raises:
@@ -156,7 +155,7 @@ def animate_plane(
                 last = max(int(np.searchsorted(one.times, now, side="right")) - 1, 0)
                 for unit, trail in enumerate(trails):
                     trail.set_data(*one.points[: last + 1, unit].T)
-                hues = _signs(one.readout[last])
+                hues = _hues_of(one.readout[last])
                 discs.set_offsets(one.points[last])
                 discs.set_edgecolor(hues)
                 discs.set_facecolor(hues if one.source == "simulation" else "none")
@@ -210,15 +209,25 @@ def _norm(times: list[np.ndarray]) -> Normalize:
     return LogNorm(float(positive.min()), float(positive.max()), clip=True)
 
 
-def _signs(readout: np.ndarray) -> list[str]:
-    return [_POSITIVE if value > 0 else _NEGATIVE for value in readout]
+def _hues(count: int) -> list[str]:
+    """Return the colours of the classes; of label or readout -1 and +1 with one output."""
+    return style.colours(max(2, count))
+
+
+def _hues_of(readout: np.ndarray) -> list[str]:
+    """Return the colours of units: of the sign of the readout, or the output of the largest."""
+    several = readout.ndim == 2
+    classes = readout.argmax(1) if several else (readout > 0).astype(int)
+    hues = _hues(readout.shape[1] if several else 1)
+    return [hues[index] for index in classes]
 
 
 def _draw_clusters(axes: Axes, plane: MeanPlane) -> None:
     angles = np.linspace(0, 2 * np.pi, 100)
     circle = np.array([np.cos(angles), np.sin(angles)])
-    for centre, root, label in zip(plane.means, plane.roots, plane.labels, strict=True):
-        hue = _POSITIVE if label > 0 else _NEGATIVE
+    hues = _hues(plane.outputs)
+    for centre, root, index in zip(plane.means, plane.roots, plane.classes, strict=True):
+        hue = hues[index]
         axes.plot(*centre, "x", color=hue, markersize=9, markeredgewidth=2, zorder=5)
         axes.plot(*(centre[:, None] + root @ circle), color=hue, linewidth=1, alpha=0.6)
 
@@ -242,7 +251,7 @@ def _draw_path(axes: Axes, one: _Path, norm: Normalize) -> None:
 def _draw_ends(axes: Axes, one: _Path) -> None:
     first, last = one.points[0], one.points[-1]
     axes.scatter(first[:, 0], first[:, 1], s=16, facecolor="white", edgecolor="0.3", zorder=4)
-    hues = _signs(one.readout[-1])
+    hues = _hues_of(one.readout[-1])
     axes.scatter(last[:, 0], last[:, 1], s=52, facecolor=hues, edgecolor="white", zorder=4)
 
 
@@ -262,17 +271,21 @@ def _frame(axes: Axes, plane: MeanPlane, paths: list[_Path]) -> None:
     axes.set_aspect("equal")
 
 
-def _handles(paths: list[_Path]) -> list[Line2D]:
-    signs = {"+1": _POSITIVE, "−1": _NEGATIVE}
+def _handles(paths: list[_Path], plane: MeanPlane) -> list[Line2D]:
+    hues = _hues(plane.outputs)
+    means = [f"mean, class {index}" for index in range(plane.outputs)]
+    ends = [f"end, v largest for {index}" for index in range(plane.outputs)]
+    if plane.outputs == 1:
+        means, ends = ["mean, label −1", "mean, label +1"], ["end, v < 0", "end, v > 0"]
     handles = [
-        Line2D([], [], color=hue, marker="x", ls="", ms=8, mew=2, label=f"mean, label {name}")
-        for name, hue in signs.items()
+        Line2D([], [], color=hue, marker="x", ls="", ms=8, mew=2, label=label)
+        for label, hue in zip(means, hues, strict=True)
     ]
     looks = {"simulation": {"marker": "o", "linestyle": ""}, "theory": {"linestyle": "-"}}
     handles += [Line2D([], [], color="0.4", label=p.source, **looks[p.source]) for p in paths]  # type: ignore[arg-type]
     handles += [
-        Line2D([], [], marker="o", markersize=8, color=hue, ls="", label=f"end, v {sign} 0")
-        for sign, hue in ((">", _POSITIVE), ("<", _NEGATIVE))
+        Line2D([], [], marker="o", markersize=8, color=hue, ls="", label=label)
+        for label, hue in zip(ends, hues, strict=True)
     ]
     return handles
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import gmmdyn as gd
+import gmmdyn.plot
 from gmmdyn.training.errors_on_test_sets import judge
 
 
@@ -94,3 +95,6 @@ def test_a_trajectory_of_several_outputs_survives_a_file_and_has_figures(tmp_pat
     assert found.z_scores("v").shape == (found.times.size, 3, 3)
     figure = found.plot_order_parameters(tmp_path / "x.png")
     assert any("ko" in axes.get_ylabel() for axes in figure.axes)
+    plane = gd.plot.plot_plane(found, one.data_model, tmp_path / "plane.png")
+    legend = [text.get_text() for text in plane.legends[0].get_texts()]
+    assert {"mean, class 2", "end, v largest for 2"} <= set(legend)
